@@ -1,0 +1,1 @@
+"""Binance USD-M dump files into a NautilusTrader Parquet catalog."""

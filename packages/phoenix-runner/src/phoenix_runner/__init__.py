@@ -1,0 +1,1 @@
+"""Suites, replay, walk-forward experiments, bundles and reports."""

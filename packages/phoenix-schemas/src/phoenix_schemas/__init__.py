@@ -1,0 +1,1 @@
+"""What each column of Binance's USD-M dumps means, for every other Phoenix package."""

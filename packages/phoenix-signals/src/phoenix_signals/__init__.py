@@ -1,0 +1,1 @@
+"""Microstructure and volatility signals, streaming and batch."""

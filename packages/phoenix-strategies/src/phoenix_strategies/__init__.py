@@ -1,0 +1,1 @@
+"""NautilusTrader strategies on Phoenix signals: pure decisions, thin engine classes."""
