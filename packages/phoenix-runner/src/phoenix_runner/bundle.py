@@ -2,24 +2,33 @@
 
 `<output.dir>/<experiment_id>/` holds, for a single run:
 
-| file | what, and its columns |
-|---|---|
-| `experiment.json` | what decides the result: config without paths and names, catalog digest, package and estimator versions, seed. `experiment_id` is the start of its SHA-256 |
-| `summary.json` | the result in numbers, see below |
-| `orders.csv` | one row per order: `client_order_id, strategy_id, instrument_id, purpose, side, type, quantity, price, time_in_force, post_only, reduce_only, status, filled_qty, avg_px, ts_init_ns, ts_last_ns` |
-| `fills.csv` | one row per fill, in order: `ts_ns, time, trade_id, client_order_id, strategy_id, instrument_id, purpose, side, quantity, price, reference_price, commission, currency, liquidity, mid_1s, mid_5s, mid_30s, mid_60s` |
-| `funding.csv` | one row per settlement: `ts_ns, time, instrument_id, amount, currency` (positive: received) |
-| `positions.csv` | one row per position, flat to flat: `instrument_id, strategy_id, entry, peak_qty, ts_opened_ns, ts_closed_ns, avg_px_open, avg_px_close, realized_pnl, currency` |
-| `account_report.csv` | one row per account state: `ts_ns, time, total, locked, free, currency, margin_initial, margin_maintenance` |
-| `equity.parquet` | one row per UTC minute from start to end: `ts_ns` int64, `equity, balance, unrealized_pnl, gross_notional, net_notional` float64, in the settlement currency |
-| `marks.parquet` | one row per minute and instrument: `ts_ns` int64, `instrument_id` string, `mark` float64 (mid of the quote in force, else last close; null before any), `position` float64 (signed quantity) |
-| `decision_trace.parquet` | if asked for: `ts_ns` int64, `strategy_id, instrument_id` string, `values` map of string to float64, `gates, intent` string |
-| `manifest_ref.json` | `catalog_digest`, `rows` replayed by type and instrument, `gaps` in the data |
-| `config_resolved.yaml` | the suite as run, every default written out, paths included |
-| `environment.json` | Phoenix, NautilusTrader, Python and library versions, platform, git commit |
-| `timing.json` | wall-clock facts: started, seconds, events per second |
-| `report.html` | drawn from the files above; `phoenix report` draws it again |
-| `bundle.sha256` | hash over the files that two runs must share |
+- `experiment.json`: what decides the result: config without paths and names, catalog digest,
+  package and estimator versions. `experiment_id` is the start of its SHA-256
+- `summary.json`: the result in numbers, see below
+- `orders.csv`, a row per order: `client_order_id, strategy_id, instrument_id, purpose, side, type,
+  quantity, price, time_in_force, post_only, reduce_only, status, filled_qty, avg_px, ts_init_ns,
+  ts_last_ns`
+- `fills.csv`, a row per fill, in order: `ts_ns, time, trade_id, client_order_id, strategy_id,
+  instrument_id, purpose, side, quantity, price, reference_price, commission, currency, liquidity,
+  mid_1s, mid_5s, mid_30s, mid_60s`
+- `funding.csv`, a row per settlement: `ts_ns, time, instrument_id, amount, currency` (positive:
+  received)
+- `positions.csv`, a row per position, flat to flat: `instrument_id, strategy_id, entry, peak_qty,
+  ts_opened_ns, ts_closed_ns, avg_px_open, avg_px_close, realized_pnl, currency`
+- `account_report.csv`, a row per account state: `ts_ns, time, total, locked, free, currency,
+  margin_initial, margin_maintenance`
+- `equity.parquet`, a row per UTC minute from start to end: `ts_ns` int64; `equity, balance,
+  unrealized_pnl, gross_notional, net_notional` float64, in the settlement currency
+- `marks.parquet`, a row per minute and instrument: `ts_ns` int64; `instrument_id` string; `mark`
+  float64 (mid of the quote in force; null before any); `position` float64 (signed quantity)
+- `decision_trace.parquet`, if asked for: `ts_ns` int64; `strategy_id, instrument_id` string;
+  `values` map of string to float64; `gates, intent` string
+- `manifest_ref.json`: `catalog_digest`, `rows` replayed by type and instrument, `gaps` in the data
+- `config_resolved.yaml`: the suite as run, every default written out, paths included
+- `environment.json`: Phoenix, NautilusTrader, Python and library versions, platform, git commit
+- `timing.json`: wall-clock facts: `started_utc, seconds, events_per_second`
+- `report.html`: drawn from the files above; `phoenix report` draws it again
+- `bundle.sha256`: hash over the files that two equal runs share
 
 In the CSV files quantities, prices and money are exact decimals as text; `reference_price` is the
 mid of the quote in force at the fill, else the bar's close; `mid_*` are mids that many seconds
