@@ -31,9 +31,9 @@
 - `bundle.sha256`: hash over the files that two equal runs share
 
 In the CSV files quantities, prices and money are exact decimals as text; `reference_price` is the
-mid of the quote in force at the fill, else the bar's close; `mid_*` are mids that many seconds
-after it, empty where none is known or the market was not seen that often. `purpose` is the
-strategy's own word for the order. `time` is `ts_ns` in ISO 8601.
+mid of the quote in force at the fill (in a market made of bars, of the assumed quote); `mid_*` are
+mids that many seconds after it, empty where none is known or the market was not seen that often.
+`purpose` is the strategy's own word for the order. `time` is `ts_ns` in ISO 8601.
 
 `summary.json`: `experiment_id`, `strategy`, `instrument_ids`, `venue`, `currency`, `start_utc`,
 `end_utc`, `trading_start_utc`, `bar_fills` (spread and slippage assumed if bars made the market,
