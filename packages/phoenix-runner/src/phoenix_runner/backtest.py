@@ -24,11 +24,12 @@ from phoenix_strategies.run_control import RunControl
 from phoenix_runner.bundle import DECISION_SCHEMA
 from phoenix_runner.catalog_series import Catalog
 from phoenix_runner.errors import InterruptedRunError
-from phoenix_runner.fills import Attribution, Fill, FundingPayment, attribute
+from phoenix_runner.fills import Fill, FundingPayment, attribute
 from phoenix_runner.interrupts import stop_on_signal
 from phoenix_runner.recorder import MARKOUT_SECONDS, RunRecorder, rows_table
 from phoenix_runner.replay import DEFAULT_WINDOW_NS, Replay, delivery
 from phoenix_runner.suite import Suite
+from phoenix_runner.summary import RunRecord
 from phoenix_runner.venue import add_venue
 
 type Progress = Callable[[int, int], None]
@@ -41,12 +42,7 @@ type Row = dict[str, Any]
 class RunResult:
     """What one run left, as rows and tables of the bundle (see `bundle` for the columns)."""
 
-    start_ns: int
-    end_ns: int
-    currency: str
-    starting_equity: Decimal
-    final_equity: Decimal
-    attribution: Attribution
+    record: RunRecord
     orders: list[Row]
     fills: list[Row]
     funding: list[Row]
@@ -58,7 +54,7 @@ class RunResult:
     open_positions: dict[str, str]
     refusals: dict[str, dict[str, int]]
     rows: dict[str, dict[str, int]]
-    gaps: list[dict[str, str]]
+    gaps: list[Row]
     events: int
     seconds: float
 
@@ -212,28 +208,40 @@ def _collect(
         Decimal(0),
     )  # fmt: skip
     still_open = {str(p.instrument_id): p for p in cache.positions_open()}
-    attribution = attribute(
-        [_fill(row) for row in fills],
-        [FundingPayment(r["ts_ns"], r["instrument_id"], Decimal(r["amount"])) for r in funding],
-        {name: _mark(position, engine) for name, position in still_open.items()},
+    payments = [
+        FundingPayment(r["ts_ns"], r["instrument_id"], Decimal(r["amount"])) for r in funding
+    ]
+    executions = [_fill(row) for row in fills]
+    equity = recorder.equity_table()
+    record = RunRecord(
+        start_ns=control.trading_start_ns,
+        end_ns=replay.end_ns,
+        currency=currency,
+        starting_equity=starting,
+        final_equity=recorder.equity(),
+        ts_ns=equity["ts_ns"].to_numpy()[1:],  # the first sample is the start
+        equity=equity["equity"].to_numpy()[1:],
+        net_notional=equity["net_notional"].to_numpy()[1:],
+        gross_notional=equity["gross_notional"].to_numpy()[1:],
+        attribution=attribute(
+            executions, payments, {name: _mark(p, engine) for name, p in still_open.items()}
+        ),
+        fills=executions,
+        funding=payments,
+        mids=_mids(fills),
     )
     refusals: dict[str, dict[str, int]] = {}
     for (strategy_id, reason), count in sorted(control.refusals.items()):
         refusals.setdefault(strategy_id, {})[reason] = count
     decisions = control.decisions.table() if isinstance(control.decisions, DecisionTable) else None
     return RunResult(
-        start_ns=control.trading_start_ns,
-        end_ns=replay.end_ns,
-        currency=currency,
-        starting_equity=starting,
-        final_equity=recorder.equity(),
-        attribution=attribution,
+        record=record,
         orders=[_order_row(order, purposes) for order in orders],
         fills=fills,
         funding=funding,
         positions=[_position_row(p) for p in positions if p.ts_opened],
         account=_account_rows(engine, venue, control.trading_start_ns),
-        equity=recorder.equity_table(),
+        equity=equity,
         marks=recorder.marks_table(),
         decisions=decisions,
         open_positions={name: str(p.signed_qty) for name, p in sorted(still_open.items())},
@@ -271,7 +279,7 @@ def _fill_row(event: OrderFilled, purposes: dict[str, str], recorder: RunRecorde
         "side": event.order_side.name,
         "quantity": str(event.last_qty),
         "price": str(event.last_px),
-        "reference_price": _plain(reference),
+        "reference_price": str(event.last_px) if reference is None else f"{reference:f}",
         "commission": str(event.commission.as_decimal()) if event.commission else "0",
         "currency": str(event.currency),
         "liquidity": event.liquidity_side.name,
@@ -280,17 +288,22 @@ def _fill_row(event: OrderFilled, purposes: dict[str, str], recorder: RunRecorde
 
 
 def _fill(row: Row) -> Fill:
-    price = Decimal(row["price"])
     return Fill(
         ts_ns=row["ts_ns"],
         instrument_id=row["instrument_id"],
         side=1 if row["side"] == "BUY" else -1,
         quantity=Decimal(row["quantity"]),
-        price=price,
-        reference_price=Decimal(row["reference_price"]) if row["reference_price"] else price,
+        price=Decimal(row["price"]),
+        reference_price=Decimal(row["reference_price"]),
         commission=Decimal(row["commission"]),
         maker=row["liquidity"] == "MAKER",
     )
+
+
+def _mids(rows: list[Row]) -> dict[int, list[float]]:
+    """Mids after each fill by horizon; none at all when no fill has one."""
+    mids = {s: [float(r[f"mid_{s}s"] or "nan") for r in rows] for s in MARKOUT_SECONDS}
+    return mids if any(r[f"mid_{s}s"] for r in rows for s in MARKOUT_SECONDS) else {}
 
 
 def _plain(value: Decimal | None) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import msgspec
 import yaml
 from phoenix_schemas.timestamps import format_utc
+from phoenix_strategies.errors import CallbackError
 
 from phoenix_runner.backtest import Progress, RunResult, run_backtest
 from phoenix_runner.bundle import (
@@ -31,9 +33,11 @@ from phoenix_runner.bundle import (
 )
 from phoenix_runner.catalog_series import Catalog
 from phoenix_runner.environment import deciding_versions, describe_environment
-from phoenix_runner.errors import RunnerError
+from phoenix_runner.errors import RunnerError, StrategyFailedError
 from phoenix_runner.replay import DEFAULT_WINDOW_NS
+from phoenix_runner.report import write_report
 from phoenix_runner.suite import Suite
+from phoenix_runner.summary import summarize as figures
 
 
 @dataclass(frozen=True)
@@ -104,9 +108,14 @@ def run_suite(
     started = dt.datetime.now(dt.UTC)
     time = suite.config.time
     with BundleWriter(folder) as bundle:
-        result = run_backtest(
-            suite, time.start_ns, time.end_ns, window_ns=window_ns, progress=progress
-        )
+        try:
+            result = run_backtest(
+                suite, time.start_ns, time.end_ns, window_ns=window_ns, progress=progress
+            )
+        except CallbackError as error:
+            log = folder.with_suffix(".error.log")
+            log.write_text("".join(traceback.format_exception(error.__cause__)), encoding="utf-8")
+            raise StrategyFailedError(f"{error}; its traceback is in {log}") from error
         write_run(bundle, suite, identity, experiment, digest, result)
         bundle.json("environment.json", describe_environment())
         bundle.json(
@@ -118,6 +127,7 @@ def run_suite(
                 "events_per_second": round(result.events / max(result.seconds, 1e-9)),
             },
         )
+        write_report(bundle.folder)
         bundle.publish()
     return Published(folder, read_json(folder, "summary.json"), reused=False)
 
@@ -132,8 +142,7 @@ def write_run(
 ) -> None:
     """Write one run's files into an open bundle."""
     bundle.json("experiment.json", experiment)
-    config = suite.to_builtins()
-    bundle.text("config_resolved.yaml", yaml.safe_dump(_plain(config), sort_keys=False))
+    bundle.text("config_resolved.yaml", config_text(suite))
     bundle.csv("orders.csv", ORDER_COLUMNS, result.orders)
     bundle.csv("fills.csv", FILL_COLUMNS, result.fills)
     bundle.csv("funding.csv", FUNDING_COLUMNS, result.funding)
@@ -149,30 +158,35 @@ def write_run(
     bundle.json("summary.json", summarize(suite, identity, result))
 
 
+def config_text(suite: Suite) -> str:
+    """The resolved config as YAML, every default written out."""
+    return yaml.safe_dump(_plain(suite.to_builtins()), sort_keys=False)
+
+
 def summarize(suite: Suite, identity: str, result: RunResult) -> dict[str, Any]:
     """`summary.json`."""
-    change = result.final_equity - result.starting_equity
-    parts = result.attribution
+    record = result.record
+    parts = record.attribution
     bars = suite.config.execution.bar_execution
     return {
         "experiment_id": identity,
         "strategy": suite.config.strategy.name,
         "instrument_ids": list(suite.instruments),
         "venue": suite.config.universe.venue,
-        "currency": result.currency,
-        "start_utc": format_utc(result.start_ns - suite.config.time.warmup_ns),
-        "trading_start_utc": format_utc(result.start_ns),
-        "end_utc": format_utc(result.end_ns),
+        "currency": record.currency,
+        "start_utc": format_utc(record.start_ns - suite.config.time.warmup_ns),
+        "trading_start_utc": format_utc(record.start_ns),
+        "end_utc": format_utc(record.end_ns),
         "bar_fills": None if bars is None else msgspec.to_builtins(bars),
         "funding_mode": suite.config.funding_section.mode,
-        "starting_equity": f"{result.starting_equity:f}",
-        "final_equity": f"{result.final_equity:f}",
+        "starting_equity": f"{record.starting_equity:f}",
+        "final_equity": f"{record.final_equity:f}",
         "gross": f"{parts.gross:f}",
         "fees": f"{parts.fees:f}",
         "spread": f"{parts.spread:f}",
         "funding": f"{parts.funding:f}",
         "net": f"{parts.net:f}",
-        "residual": f"{parts.reconcile(change):f}",
+        "residual": f"{parts.reconcile(record.final_equity - record.starting_equity):f}",
         "orders": len(result.orders),
         "fills": len(result.fills),
         "positions": len(result.positions),
@@ -180,6 +194,7 @@ def summarize(suite: Suite, identity: str, result: RunResult) -> dict[str, Any]:
         "events": result.events,
         "refusals": result.refusals,
         "gaps": result.gaps,
+        "figures": figures(record),
     }
 
 

@@ -27,7 +27,7 @@ MARKOUT_SECONDS = (1, 5, 30, 60)
 class RunRecorder(GuardedCallbacks, DataActor):
     """Samples one engine. Times before `control.trading_start_ns` are warm-up and not kept."""
 
-    def __new__(cls, *_carried: Any) -> Self:
+    def __new__(cls, *_carried: Any, **_named: Any) -> Self:
         # The stubs give DataActor no __new__; at run time it takes the config there.
         return super().__new__(cls, DataActorConfig(actor_id=ActorId("RECORDER-001")))  # type: ignore[call-arg]
 

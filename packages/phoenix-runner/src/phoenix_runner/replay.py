@@ -123,15 +123,10 @@ class Replay:
             if pending is not None and (window := pending.result()).batches:
                 yield window
 
-    def gaps(self) -> list[dict[str, str]]:
-        """Gaps of the market types that were read, for people and for the report's shading."""
+    def gaps(self) -> list[dict[str, Any]]:
+        """Gaps of the market types that were read, [start_ns, end_ns) each."""
         return [
-            {
-                "type": type_name,
-                "instrument_id": instrument_id,
-                "start_utc": format_utc(first),
-                "end_utc": format_utc(last),
-            }
+            {"what": f"{type_name} of {instrument_id}", "start_ns": first, "end_ns": last}
             for (type_name, instrument_id), finder in sorted(self._gaps.items())
             for first, last in finder.close(self.end_ns)
         ]
