@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -16,6 +17,9 @@ import pytest
 from phoenix_runner.fills import MARKOUT_HORIZONS_S as HORIZONS
 from phoenix_runner.fills import Fill, FundingPayment, attribute
 from phoenix_runner.summary import utc
+
+# pytest's importlib mode leaves this folder off the path; helper modules live in it.
+sys.path.insert(0, str(Path(__file__).parent))
 
 MINUTE = 60 * 10**9
 DAY = 1440 * MINUTE
