@@ -114,9 +114,9 @@ def simulate(
     chance = latent.forced[second[order]]
     hit = draws.uniform(len(order)) < np.abs(chance)
     forced_side[order] = np.where(hit, np.sign(chance), 0.0)
-    deep = draws.uniform(n) < 0.2
+    deep = draws.uniform(n) < 0.1
     far = draws.uniform(n)
-    reach = _FORCED_NEAR + (_FORCED_FAR - _FORCED_NEAR) * (far * far)
+    reach = _FORCED_NEAR + (_FORCED_FAR - _FORCED_NEAR) * (far * far * far)
     cap = np.maximum(np.floor(value * _SWEEP_CAP), 1.0)
 
     sign = np.zeros(n)
@@ -222,7 +222,7 @@ def _step(cut: dict[str, Floats], out: dict[str, Floats]) -> None:
         new_ask = np.where(falls, bid + e["target"], ask + ask_move)
         new_bid = np.where(rises, ask - e["target"], bid - bid_move)
         # Mostly the other side has followed before the update is published.
-        follows = (e["v"] * 13.0 % 1.0 < 0.85) & (swept != e["deep"])
+        follows = (e["v"] * 13.0 % 1.0 < 0.85) & ~(forced & (e["deep"] > 0.0))
         new_bid = np.where(follows & (ask_move > 0.0), new_ask - e["target"], new_bid)
         new_ask = np.where(follows & (bid_move > 0.0), new_bid + e["target"], new_ask)
         ask_lots = np.where(new_ask != ask, e["fresh"], ask_lots)

@@ -11,15 +11,17 @@ and selection, and the same request gives the same CSV bytes on any machine.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from phoenix_etl.synthetic import defects
 from phoenix_etl.synthetic.archive import Table, funding_tables, tables
 from phoenix_etl.synthetic.dump import write
 from phoenix_etl.synthetic.errors import SyntheticError
 from phoenix_etl.synthetic.listing import listing
+from phoenix_etl.synthetic.planting import Defect
 from phoenix_etl.synthetic.simulation import simulate_day
 from phoenix_etl.synthetic.story import Story, Volume
 from phoenix_etl.synthetic.truth import Truth, write_json
@@ -28,7 +30,7 @@ VOLUMES: Final[dict[str, Volume]] = {
     "small": Volume(agg_trades=30_000, quotes=120_000),
     "day": Volume(agg_trades=500_000, quotes=2_000_000),
     "month": Volume(agg_trades=60_000, quotes=240_000),
-    "defects": Volume(agg_trades=30_000, quotes=120_000),
+    "defects": Volume(agg_trades=3_000, quotes=12_000),
 }
 """Typical rows per day; a busy day has more."""
 
@@ -89,7 +91,7 @@ def write_market(
     Raises
     ------
     SyntheticError
-        A symbol, day, number of days or profile that cannot be simulated.
+        A symbol, day, number of days or profile that cannot be simulated; `out` holds files.
     """
     if profile not in VOLUMES:
         raise SyntheticError(
@@ -100,6 +102,13 @@ def write_market(
     if not symbols or len(set(symbols)) != len(symbols):
         raise SyntheticError(
             f"symbols must be named, each once (was {', '.join(symbols)!r}); BTCUSDT is typical"
+        )
+    if profile == "defects":
+        defects.check_request(start, days, compress=compress)
+    if out.exists() and any(out.iterdir()):
+        raise SyntheticError(
+            f"out must be a new or empty folder (was {out}, which holds files); "
+            "a simulated market is never mixed with other data, choose another folder"
         )
     stories = [Story(listing(symbol), seed=seed, volume=VOLUMES[profile]) for symbol in symbols]
     dates = [stories[0].day(start + timedelta(days=k)).date for k in range(days)]
@@ -123,6 +132,10 @@ def write_market(
             month = date.fromisoformat(f"{table[1][-7:]}-01")
             writer.write("monthly", story.listing.symbol, month, table)
         episodes += truth.write(truth_root)
+    planted: list[Defect] = []
+    if profile == "defects":
+        planted = defects.plant(out, truth_root, symbols[0], dates)
+        writer.recount(planted)
     write_json(
         truth_root / "truth.json",
         {
@@ -133,6 +146,7 @@ def write_market(
             "days": days,
             "files": [asdict(file) for file in writer.files],
             "episodes": episodes,
+            "defects": [asdict(defect) for defect in planted],
         },
     )
     return SyntheticMarket(raw_root=out, truth_root=truth_root, files=tuple(writer.files))
@@ -160,3 +174,12 @@ class _Files:
         self.files.append(DumpFile(path, dataset, symbol, key, rows))
         if self._progress:
             self._progress(len(self.files), self._total, path)
+
+    def recount(self, planted: Sequence[Defect]) -> None:
+        """Bring the rows up to date after planting; archives stand in the list of defects."""
+        rows = {d.file: int(d.expected["rows"]) for d in planted if "rows" in d.expected}
+        self.files = [
+            replace(file, rows=rows.get(file.path, file.rows))
+            for file in self.files
+            if (self._out / file.path).exists()
+        ]

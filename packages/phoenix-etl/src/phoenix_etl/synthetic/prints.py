@@ -86,7 +86,8 @@ def simulate(
     # Levels: the touch and some of the prices below the new touch. Then prints of those levels;
     # more prints than levels means that several orders traded there in one millisecond.
     wanted = 1 + np.floor(np.sqrt(span - 1.0) * (0.4 + 1.2 * draws.uniform(orders)))
-    beyond = np.floor(listed.order_lots * 2.0 * depth * exp(1.3 * draws.normal(orders))) + 2.0
+    thick = np.where(book.forced, 8.0, 2.0 * depth)  # a liquidation is as large as its position
+    beyond = np.floor(listed.order_lots * thick * exp(1.3 * draws.normal(orders))) + 2.0
     levels = np.minimum(np.minimum(wanted, 24).astype(np.int64), span)
     lots = book.lots + np.where(levels > 1, (beyond * levels).astype(np.int64), 0)
     prints = _exactly(levels, day.counts.agg_trades, np.ones_like(levels), lots, draws)
