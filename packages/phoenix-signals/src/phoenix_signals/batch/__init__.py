@@ -1,0 +1,26 @@
+"""Batch twins: one function per estimator, named by its ID, over whole columns.
+
+A twin takes the arguments of `update` as columns, in the same order and under the same names, then
+the constructor arguments by name, and returns one value per row, NaN where the estimator's value is
+None. Counts and boundaries are the same exactly, values to 1e-12 relative.
+"""
+
+from phoenix_signals.batch.rolling import (
+    ew_mean_variance,
+    percentile,
+    rolling_mean_variance,
+    rolling_median_mad,
+    zscore,
+    zscore_mean_std,
+    zscore_median_mad,
+)
+
+__all__ = [
+    "ew_mean_variance",
+    "percentile",
+    "rolling_mean_variance",
+    "rolling_median_mad",
+    "zscore",
+    "zscore_mean_std",
+    "zscore_median_mad",
+]
