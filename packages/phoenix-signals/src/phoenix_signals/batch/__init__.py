@@ -5,6 +5,13 @@ the constructor arguments by name, and returns one value per row, NaN where the 
 None. Counts and boundaries are the same exactly, values to 1e-12 relative.
 """
 
+from phoenix_signals.batch.clocks import Buckets, notional_clock, time_clock, volume_clock
+from phoenix_signals.batch.covariance import (
+    ew_covariance,
+    hayashi_yoshida,
+    rolling_covariance,
+    shrinkage_covariance,
+)
 from phoenix_signals.batch.rolling import (
     ew_mean_variance,
     percentile,
@@ -16,10 +23,18 @@ from phoenix_signals.batch.rolling import (
 )
 
 __all__ = [
+    "Buckets",
+    "ew_covariance",
     "ew_mean_variance",
+    "hayashi_yoshida",
+    "notional_clock",
     "percentile",
+    "rolling_covariance",
     "rolling_mean_variance",
     "rolling_median_mad",
+    "shrinkage_covariance",
+    "time_clock",
+    "volume_clock",
     "zscore",
     "zscore_mean_std",
     "zscore_median_mad",
