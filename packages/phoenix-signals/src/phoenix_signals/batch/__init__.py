@@ -12,6 +12,7 @@ from phoenix_signals.batch.covariance import (
     rolling_covariance,
     shrinkage_covariance,
 )
+from phoenix_signals.batch.fusion import ensemble_fusion, kalman_fusion
 from phoenix_signals.batch.rolling import (
     ew_mean_variance,
     percentile,
@@ -24,9 +25,11 @@ from phoenix_signals.batch.rolling import (
 
 __all__ = [
     "Buckets",
+    "ensemble_fusion",
     "ew_covariance",
     "ew_mean_variance",
     "hayashi_yoshida",
+    "kalman_fusion",
     "notional_clock",
     "percentile",
     "rolling_covariance",
