@@ -19,6 +19,22 @@ _HISTORY_BLOCK = 512
 """Rows ranked at once against the sorted history before them."""
 
 
+def rolling_sum(x: ArrayLike, *, window_count: int) -> Floats:
+    """Twin of [RollingSum][phoenix_signals.rolling.RollingSum].
+
+    >>> rolling_sum([1.0, 2.0, 4.0], window_count=2).tolist()
+    [nan, 3.0, 6.0]
+    """
+    rolling.RollingSum(window_count)
+    values = column("x", x)
+    n = window_count
+    blocks = np.pad(values, (0, -len(values) % n)).reshape(-1, n)
+    sums = np.cumsum(blocks, axis=1)
+    sums[1:, :-1] += np.cumsum(blocks[:-1, ::-1], axis=1)[:, -2::-1]
+    sums[:1, :-1] = np.nan
+    return sums.ravel()[: len(values)]
+
+
 def rolling_mean_variance(
     x: ArrayLike, *, window_count: int, min_count: int | None = None
 ) -> MeanVariance[Floats]:
