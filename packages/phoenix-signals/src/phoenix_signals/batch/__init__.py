@@ -32,6 +32,13 @@ from phoenix_signals.batch.orderflow import (
     svi,
     weighted_mid,
 )
+from phoenix_signals.batch.pressure import (
+    bar_lpi,
+    composite_lpi,
+    exhaustion,
+    leverage_prior,
+    liquidation_pressure,
+)
 from phoenix_signals.batch.rolling import (
     ew_mean_variance,
     percentile,
@@ -46,17 +53,22 @@ from phoenix_signals.batch.toxicity import bulk_vpin, vpin, vpin_of_buckets
 
 __all__ = [
     "Buckets",
+    "bar_lpi",
     "bulk_vpin",
+    "composite_lpi",
     "depth_within",
     "ensemble_fusion",
     "ew_covariance",
     "ew_mean_variance",
+    "exhaustion",
     "fit_micro_price",
     "fsi",
     "hayashi_yoshida",
     "hold",
     "kalman_fusion",
     "ldr",
+    "leverage_prior",
+    "liquidation_pressure",
     "micro_price",
     "nobi",
     "notional",
