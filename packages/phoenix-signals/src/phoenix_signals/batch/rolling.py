@@ -134,6 +134,8 @@ def rolling_median_mad(
     values = column("x", x)
     rows = len(values)
     median, mad = np.full(rows, np.nan), np.full(rows, np.nan)
+    if rows == 0:
+        return MedianMad(median, mad)
     # Infinity in front sorts behind every value: a window that is not full yet ends in them.
     windows = sliding_window_view(
         np.pad(values, (window_count - 1, 0), constant_values=np.inf), window_count
@@ -228,6 +230,8 @@ def percentile(x: ArrayLike, *, window_count: int | None = None, min_count: int 
     rolling.Percentile(window_count, min_count)
     values = column("x", x)
     rows = len(values)
+    if rows == 0:
+        return values
     if window_count is None:
         rank = _expanding_rank(values)
         count = np.arange(1, rows + 1)
