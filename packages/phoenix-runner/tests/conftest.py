@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from phoenix_runner.fills import MARKOUT_HORIZONS_S as HORIZONS
 from phoenix_runner.fills import Fill, FundingPayment, attribute
-from phoenix_runner.summary import utc
+from phoenix_schemas.timestamps import format_utc
 
 # pytest's importlib mode leaves this folder off the path; helper modules live in it.
 sys.path.insert(0, str(Path(__file__).parent))
@@ -103,7 +103,7 @@ def write_bundle(
         "experiment_id": "f00dfeed12345678", "strategy": "ema_cross",
         "instrument_ids": [INSTRUMENT], "venue": "BINANCE", "currency": "USDT",
         "start_utc": "2024-02-01T00:00:00Z", "trading_start_utc": "2024-02-01T00:00:00Z",
-        "end_utc": utc(START + days * DAY), "bar_fills": None, "starting_equity": "10000",
+        "end_utc": format_utc(START + days * DAY), "bar_fills": None, "starting_equity": "10000",
         "final_equity": str(cash + position * price[-1]), "gross": str(parts.gross),
         "fees": str(parts.fees), "spread": str(parts.spread), "funding": str(parts.funding),
         "net": str(parts.net), "residual": "0", "fills": len(fills),
@@ -112,9 +112,10 @@ def write_bundle(
     folder.mkdir(parents=True, exist_ok=True)
     known = [
         {
-            "start_ns": START + a * MINUTE,
-            "end_ns": START + b * MINUTE,
-            "what": f"quotes {INSTRUMENT}",
+            "type": "QuoteTick",
+            "instrument_id": INSTRUMENT,
+            "start_utc": format_utc(START + a * MINUTE),
+            "end_utc": format_utc(START + b * MINUTE),
         }
         for a, b in gaps
     ]

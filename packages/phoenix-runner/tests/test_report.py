@@ -61,14 +61,14 @@ def test_every_reference_inside_a_drawing_has_its_target_there(html: str) -> Non
 
 
 def test_the_same_bundle_gives_the_same_bytes(
-    bundle: Path, html: str, make_bundle: MakeBundle, tmp_path: Path
+    html: str, make_bundle: MakeBundle, tmp_path: Path
 ) -> None:
-    with mpl.rc_context({"font.size": 20, "axes.grid": False, "timezone": "US/Pacific"}):
-        assert write_report(bundle).read_text(encoding="utf-8") == html
     again = make_bundle(
         tmp_path, days=12, gaps=((3000, 4500),), refusals={"spread": 12, "<stale> & quote": 3}
     )
-    assert write_report(again).read_text(encoding="utf-8") == html
+    # Elsewhere, and for a user whose matplotlib is set up differently.
+    with mpl.rc_context({"font.size": 20, "axes.grid": False, "timezone": "US/Pacific"}):
+        assert write_report(again).read_text(encoding="utf-8") == html
 
 
 def test_every_axis_is_labelled_with_its_unit(html: str) -> None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from phoenix_schemas.timestamps import format_utc
 
 from phoenix_runner.fills import (
     Attribution,
@@ -93,8 +93,8 @@ def summarize(record: RunRecord) -> dict[str, Any]:
     )
     return {
         "range": {
-            "start_utc": utc(record.start_ns),
-            "end_utc": utc(record.end_ns),
+            "start_utc": format_utc(record.start_ns),
+            "end_utc": format_utc(record.end_ns),
             "days": days,
         },
         "equity": {
@@ -103,7 +103,7 @@ def summarize(record: RunRecord) -> dict[str, Any]:
             "end": str(record.final_equity),
             "net": str(change),
             "return": float(change / record.starting_equity),
-            "wiped_out_utc": utc(int(ts[equity <= 0][0])) if np.any(equity <= 0) else None,
+            "wiped_out_utc": format_utc(int(ts[equity <= 0][0])) if np.any(equity <= 0) else None,
         },
         "attribution": {
             "gross": str(parts.gross),
@@ -124,9 +124,9 @@ def summarize(record: RunRecord) -> dict[str, Any]:
         },
         "drawdown": {
             "maximum": fall.maximum,
-            "peak_utc": None if fall.peak_ns is None else utc(fall.peak_ns),
-            "trough_utc": None if fall.trough_ns is None else utc(fall.trough_ns),
-            "recovered_utc": None if fall.recovered_ns is None else utc(fall.recovered_ns),
+            "peak_utc": None if fall.peak_ns is None else format_utc(fall.peak_ns),
+            "trough_utc": None if fall.trough_ns is None else format_utc(fall.trough_ns),
+            "recovered_utc": None if fall.recovered_ns is None else format_utc(fall.recovered_ns),
             "longest_below_days": fall.longest_below_ns / DAY_NS,
         },
         "activity": {
@@ -152,15 +152,6 @@ def summarize(record: RunRecord) -> dict[str, Any]:
             ).items()
         },
     }
-
-
-def utc(ns: int) -> str:
-    """ISO 8601 to the second, for readers; exact times stay in nanoseconds elsewhere.
-
-    >>> utc(1_706_745_600_000_000_000)
-    '2024-02-01T00:00:00Z'
-    """
-    return datetime.fromtimestamp(ns // 10**9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _finite(value: Any) -> Any:

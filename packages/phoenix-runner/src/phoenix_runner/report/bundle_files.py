@@ -4,7 +4,7 @@ What a bundle holds stands in `phoenix_runner.bundle`. The report needs of it `s
 (`experiment_id`, `strategy`, `instrument_ids`, `currency`, `trading_start_utc`, `end_utc`,
 `starting_equity`, `final_equity`, the attribution, `refusals`), `fills.csv`, `funding.csv`,
 `equity.parquet`, `marks.parquet`, `manifest_ref.json` (`catalog_digest`, and `gaps`: objects with
-`start_ns`, `end_ns` and `what` is missing), `environment.json` and `config_resolved.yaml`.
+`type`, `instrument_id`, `start_utc`, `end_utc`), `environment.json` and `config_resolved.yaml`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -24,10 +23,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 from numpy.typing import NDArray
+from phoenix_schemas.timestamps import parse_utc
 
 from phoenix_runner.errors import RunnerError
 from phoenix_runner.fills import MARKOUT_HORIZONS_S, Attribution, Fill, FundingPayment
 from phoenix_runner.summary import RunRecord
+
+DATA_NAMES = {"QuoteTick": "quotes", "TradeTick": "trades", "Bar": "bars"}
 
 
 class ReportError(RunnerError):
@@ -81,7 +83,7 @@ def read_bundle(folder: Path) -> RunBundle:
             record=_record(folder, summary),
             marks=_marks(folder / "marks.parquet"),
             refusals=_refusals(summary["refusals"]),
-            gaps=[Gap(g["start_ns"], g["end_ns"], g["what"]) for g in manifest["gaps"]],
+            gaps=[_gap(g) for g in manifest["gaps"]],
             catalog_digest=manifest["catalog_digest"],
             config=yaml.safe_load(config_text),
             config_text=config_text,
@@ -97,12 +99,12 @@ def read_bundle(folder: Path) -> RunBundle:
 def _record(folder: Path, summary: Mapping[str, Any]) -> RunRecord:
     equity = _table(folder / "equity.parquet")
     rows = _rows(folder / "fills.csv")
-    start_ns = _ns(summary["trading_start_utc"])
+    start_ns = parse_utc(summary["trading_start_utc"])
     scored = pc.greater(equity.column("ts_ns"), start_ns)
     equity = equity.filter(scored)
     return RunRecord(
         start_ns=start_ns,
-        end_ns=_ns(summary["end_utc"]),
+        end_ns=parse_utc(summary["end_utc"]),
         currency=summary["currency"],
         starting_equity=Decimal(summary["starting_equity"]),
         final_equity=Decimal(summary["final_equity"]),
@@ -153,6 +155,12 @@ def _marks(path: Path) -> dict[str, MarkSeries]:
     return found
 
 
+def _gap(row: Mapping[str, str]) -> Gap:
+    kind = DATA_NAMES.get(row["type"], row["type"])
+    what = f"{kind} of {row['instrument_id']}"
+    return Gap(parse_utc(row["start_utc"]), parse_utc(row["end_utc"]), what)
+
+
 def _refusals(by_strategy: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
     total: dict[str, int] = {}
     for counts in by_strategy.values():
@@ -194,7 +202,3 @@ def _table(path: Path) -> pa.Table:
 def _floats(table: pa.Table, name: str) -> NDArray[np.float64]:
     values = table.column(name).cast(pa.float64()).to_numpy(zero_copy_only=False)
     return np.asarray(values, dtype=np.float64)
-
-
-def _ns(iso: str) -> int:
-    return int(datetime.fromisoformat(iso).timestamp()) * 10**9

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from phoenix_schemas.timestamps import format_utc
 
 from phoenix_runner.metrics import DAY_NS, daily_returns, drawdown_curve
 from phoenix_runner.report.bundle_files import RunBundle
@@ -35,7 +36,7 @@ from phoenix_runner.report.wording import (
     percent,
     run_verdict,
 )
-from phoenix_runner.summary import RunRecord, summarize, utc
+from phoenix_runner.summary import RunRecord, summarize
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -129,7 +130,7 @@ def inference_table(inference: Mapping[str, Any]) -> Table:
 
 
 def run_caveats(run: RunBundle) -> list[str]:
-    gaps = [(g.what, utc(g.start_ns), utc(g.end_ns)) for g in run.gaps]
+    gaps = [(g.what, format_utc(g.start_ns), format_utc(g.end_ns)) for g in run.gaps]
     return [*execution_sentences(run.config), CANNOT_TELL, *gap_sentences(gaps)]
 
 
