@@ -81,7 +81,7 @@ def equity_chart(
         axes.set_ylabel(f"equity ({currency})")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.6g}"))
         frame.apply(axes)
-        _legend(axes, narrow)
+        legend(axes, narrow)
 
     return draw(
         "equity", "Equity",
@@ -143,7 +143,7 @@ def trades_chart(
         axes.set_ylabel("price (quote currency)")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.8g}"))
         frame.apply(axes)
-        _legend(axes, narrow)
+        legend(axes, narrow)
 
     merged = any(sum(f.side == s for f in own) > MARKERS_PER_SIDE for s in (1, -1))
     how = (
@@ -152,7 +152,7 @@ def trades_chart(
         else ""
     )
     return draw(
-        _slug("trades", instrument), f"Trades on price: {instrument}",
+        slug("trades", instrument), f"Trades on price: {instrument}",
         f"{count(len(own), 'fill')}{how}: triangles up buy, triangles down sell."
         + frame.note,
         paint, height=320, narrow_height=300,
@@ -299,7 +299,8 @@ def _binned(x: Floats, y: Floats, frame: TimeFrame) -> tuple[Floats, Floats]:
     return at, np.bincount(bins, y, MARKERS_PER_SIDE)[used] / n[used]
 
 
-def _legend(axes: Axes, narrow: bool) -> None:
+def legend(axes: Axes, narrow: bool) -> None:
+    """Legend above the axes, in as many columns as the width has room for."""
     axes.figure.legend(
         *axes.get_legend_handles_labels(), loc="outside upper left", ncols=2 if narrow else 8
     )
@@ -309,5 +310,6 @@ def _nan(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _slug(*parts: str) -> str:
+def slug(*parts: str) -> str:
+    """A name as an id of the page."""
     return "-".join("".join(c if c.isalnum() else "-" for c in p.lower()) for p in parts)

@@ -98,7 +98,7 @@ def tiles(summary: Mapping[str, Any]) -> list[Tile]:
     ]
 
 
-def inference_table(inference: Mapping[str, Any]) -> Table:
+def inference_table(inference: Mapping[str, Any], *, half: bool = False) -> Table:
     """PSR, DSR, MinTRL with the number of trials."""
     length = inference["minimum_track_record"]
     never = "never at this ratio" if inference["undefined"] is None else "–"
@@ -126,6 +126,7 @@ def inference_table(inference: Mapping[str, Any]) -> Table:
                 never if length is None else f"{number(length, 0)} days",
             ],
         ],
+        half=half,
     )  # fmt: skip
 
 

@@ -118,7 +118,7 @@ def run_verdict(summary: Mapping[str, Any], refusals: Mapping[str, int]) -> Verd
     if equity["wiped_out_utc"] is not None:
         tone, judgement = "bad", f"the account was wiped out on {date(equity['wiped_out_utc'])}."
     else:
-        tone, judgement = _judge(net, inference)
+        tone, judgement = judge(net, inference)
     costs = float(parts["fees"]) + float(parts["spread"]) + float(parts["funding"])
     without = (
         f"At mid prices and without costs it would have {'made' if gross > 0 else 'lost'} "
@@ -131,7 +131,7 @@ def run_verdict(summary: Mapping[str, Any], refusals: Mapping[str, int]) -> Verd
         f"{percent(summary['trades']['win_rate'], 0)} of them with a gain; in the market "
         f"{percent(activity['time_in_market'], 0)} of the time."
     )
-    sharpe = _sharpe_sentence(inference, summary["returns"]["sharpe_annual"])
+    sharpe = sharpe_sentence(inference, summary["returns"]["sharpe_annual"])
     sentences = [without, sharpe, risk, *_refusals(refusals)]
     return Verdict(tone, headline + judgement, sentences)
 
@@ -188,7 +188,8 @@ def execution_sentences(config: Mapping[str, Any]) -> list[str]:
     return [f"{how}{worse}; {resting}.", f"Orders arrive {delay}. They pay {rates}; {paid}."]
 
 
-def _judge(net: float, inference: Mapping[str, Any]) -> tuple[Tone, str]:
+def judge(net: float, inference: Mapping[str, Any]) -> tuple[Tone, str]:
+    """What a result and its inference amount to, as the end of a headline."""
     if net <= 0:
         return "bad", "no case for this strategy here."
     days = inference["observations"]
@@ -202,7 +203,8 @@ def _judge(net: float, inference: Mapping[str, Any]) -> tuple[Tone, str]:
     return "good", "more than luck would explain, as far as these data tell."
 
 
-def _sharpe_sentence(inference: Mapping[str, Any], annual: float | None) -> str:
+def sharpe_sentence(inference: Mapping[str, Any], annual: float | None) -> str:
+    """The Sharpe ratio with what it proves after so many trials."""
     if inference["undefined"] is not None or annual is None:
         return f"No Sharpe ratio: {inference['undefined'] or 'the returns do not vary'}."
     trials = inference["trials"]
