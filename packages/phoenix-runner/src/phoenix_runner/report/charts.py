@@ -246,6 +246,37 @@ def markout_chart(rows: Sequence[Mapping[str, Any]]) -> Chart:
     )  # fmt: skip
 
 
+def gross_to_net_chart(rows: Sequence[tuple[str, float, float]], *, name: str, unit: str) -> Chart:
+    """For each (label, gross, net), first on top, what costs took."""
+    order = list(reversed(rows))
+
+    def paint(axes: Axes, narrow: bool) -> None:
+        for i, (_, gross, net) in enumerate(order):
+            axes.plot([gross, net], [i, i], color=SOFT, linewidth=1.5, zorder=1)
+            for value, marker, fill, edge, text in (
+                (gross, "o", "white", BLUE, "gross, at mid"),
+                (net, "D", VERMILION, VERMILION, "net"),
+            ):
+                axes.plot(
+                    value, i, marker, color=fill, markeredgecolor=edge, markersize=6,
+                    label=text if i == 0 else "_nolegend_",
+                )  # fmt: skip
+        axes.axvline(0, color=INK, linewidth=0.8)
+        axes.set_yticks(range(len(order)), [label for label, _, _ in order])
+        axes.set_ylabel(name)
+        axes.set_xlabel(f"result ({unit})")
+        axes.margins(x=0.08, y=0.5 / len(order))
+        axes.grid(visible=False, axis="y")
+        legend(axes, narrow)
+
+    return draw(
+        "gross-net", "What costs took",
+        "Circle: result at mid prices without costs. Diamond: what was left after fees, spread and "
+        "funding.",
+        paint, height=120 + 34 * len(order),
+    )  # fmt: skip
+
+
 def refusals_chart(refusals: Mapping[str, int]) -> Chart:
     names = sorted(refusals, key=lambda g: (refusals[g], g))
 
