@@ -116,6 +116,10 @@ def test_the_pages_of_studies(tmp_path: Path) -> None:
         "spread", began, rng.normal(size=began.size), ts, rng.gamma(2.0, 1.0, ts.size),
         max_age_ns=MINUTE,
     )  # fmt: skip
+    toxicity = split_by_regime(
+        "toxicity", began, rng.normal(size=began.size), ts, rng.gamma(2.0, 1.0, ts.size),
+        max_age_ns=MINUTE, edges=[1.2346],
+    )  # fmt: skip
     parts = Attribution(Decimal(50), Decimal(-30), Decimal(-5), Decimal(-10))
     surface = Surface(
         "fast bars", "slow bars", [5, 10, 20], [30, 60],
@@ -124,6 +128,7 @@ def test_the_pages_of_studies(tmp_path: Path) -> None:
     sections = [
         decay_section("ofi", rows),
         regime_section(regimes, unit="bps", currency="USDT"),
+        regime_section(toxicity, unit="0 to 1", currency="USDT"),
         cost_section(
             [CostRow(n, parts, Decimal(200_000), 40) for n in ("VIP0", "VIP9")], currency="USDT"
         ),
@@ -142,5 +147,5 @@ def test_the_pages_of_studies(tmp_path: Path) -> None:
     assert {"spread at entry (bps)", "mean result (USDT)"} <= found["regime-spread"]
     assert {"assumption", "result (USDT)", "VIP0", "VIP9"} <= found["gross-net"]
     assert {"fast bars", "slow bars", "mean daily return (bps)", "−2.00"} <= found["sensitivity"]
-    assert "nobody knew at the time" in html
+    assert "≥ 1.235" in found["regime-toxicity"], "numbers to read are not cut like coordinates"
     assert len(html) < 400_000

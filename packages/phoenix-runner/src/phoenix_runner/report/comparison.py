@@ -35,6 +35,7 @@ from phoenix_runner.report.wording import (
     money,
     number,
     percent,
+    probability,
 )
 from phoenix_runner.summary import summarize
 
@@ -219,8 +220,8 @@ def _best_sentence(best: Contender, found: Mapping[str, Mapping[str, Any]], tria
         return f"Its Sharpe ratio is undefined: {inference['undefined']}."
     return (
         f"The probability that its true Sharpe ratio is above zero is "
-        f"{percent(inference['probabilistic'], 0)} taken alone, and "
-        f"{percent(inference['deflated'], 0)} against the best that {trials:,} worthless sets would "
+        f"{probability(inference['probabilistic'])} taken alone, and "
+        f"{probability(inference['deflated'])} against the best that {trials:,} worthless sets would "
         "show by luck."
     )
 
@@ -261,8 +262,8 @@ def _results_table(ranked: Sequence[Contender], found: Mapping[str, Mapping[str,
                 percent(s["equity"]["return"], sign=True),
                 money(s["attribution"]["net"], sign=True),
                 number(s["returns"]["sharpe_annual"]),
-                percent(inference["probabilistic"], 0),
-                percent(inference["deflated"], 0),
+                probability(inference["probabilistic"]),
+                probability(inference["deflated"]),
                 percent(s["drawdown"]["maximum"]),
                 f"{s['trades']['count']:,}",
                 number(s["activity"]["turnover_per_day"]),

@@ -37,6 +37,7 @@ from phoenix_runner.report.wording import (
     money,
     number,
     percent,
+    probability,
     sharpe_sentence,
 )
 
@@ -119,7 +120,7 @@ def _tiles(result: WalkForwardResult, summary: Mapping[str, Any]) -> list[Tile]:
         Tile("Sharpe ratio", number(summary["returns"]["sharpe_annual"]), "per year of 365 days"),
         Tile(
             "Deflated Sharpe",
-            percent(inference["deflated"], 0),
+            probability(inference["deflated"]),
             f"probability of skill, {count(inference['trials'], 'set')} tried",
         ),
         Tile("Efficiency", percent(summary["efficiency"], 0), "of training's return kept"),

@@ -50,6 +50,21 @@ def percent(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
     return f"{_sign(value, sign=sign)}{text}\N{NO-BREAK SPACE}%"
 
 
+def probability(value: float | None, digits: int = 0) -> str:
+    r"""A probability as a percentage, without digits that nobody can vouch for.
+
+    >>> probability(0.1234), probability(1e-9), probability(0.9999), probability(0.123, 1)
+    ('12\xa0%', '<\xa00.1\xa0%', '>\xa099.9\xa0%', '12.3\xa0%')
+    """
+    if value is None:
+        return "–"
+    if value < 0.001:
+        return "<\N{NO-BREAK SPACE}0.1\N{NO-BREAK SPACE}%"
+    if value > 0.999:
+        return ">\N{NO-BREAK SPACE}99.9\N{NO-BREAK SPACE}%"
+    return percent(value, digits)
+
+
 def number(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
     """A plain number.
 
@@ -212,11 +227,11 @@ def sharpe_sentence(inference: Mapping[str, Any], annual: float | None) -> str:
         "one set of parameters was tried, so nothing is deflated"
         if trials == 1
         else f"against the best that {trials:,} worthless sets would show by luck: "
-        f"{percent(inference['deflated'], 0)}"
+        f"{probability(inference['deflated'])}"
     )
     return (
         f"Sharpe ratio {number(annual)} a year (daily returns, 365 days); the probability that "
-        f"the true one is above zero is {percent(inference['probabilistic'], 0)} ({tried})."
+        f"the true one is above zero is {probability(inference['probabilistic'])} ({tried})."
     )
 
 
