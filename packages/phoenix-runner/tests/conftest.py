@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -24,6 +25,9 @@ from phoenix_runner.fold_results import (
 from phoenix_runner.folds import FoldPlan
 from phoenix_runner.inference import probability_of_backtest_overfitting
 from phoenix_schemas.timestamps import format_utc
+
+# pytest's importlib mode leaves this folder off the path; helper modules live in it.
+sys.path.insert(0, str(Path(__file__).parent))
 
 MINUTE = 60 * 10**9
 DAY = 1440 * MINUTE
