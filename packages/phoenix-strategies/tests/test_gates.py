@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import msgspec
 import pytest
-from phoenix_strategies.errors import StrategiesError
+from phoenix_strategies.errors import StrategyError
 from phoenix_strategies.gates import (
     DAY_NS,
     HOUR_NS,
@@ -198,7 +198,7 @@ def test_entries_leave_the_hour_after_an_hour() -> None:
     ],
 )
 def test_impossible_bounds_are_refused(values: dict[str, float]) -> None:
-    with pytest.raises(StrategiesError, match=r"must .*\(was .*\); "):
+    with pytest.raises(StrategyError, match=r"must .*\(was .*\); "):
         GatesConfig(**values)  # type: ignore[arg-type]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from phoenix_strategies.errors import StrategiesError
+from phoenix_strategies.errors import StrategyError
 from phoenix_strategies.sizing import (
     Caps,
     Lots,
@@ -270,7 +270,7 @@ def test_kelly_weights_respect_both_bounds(n: int, rng: object, clip: float, gro
     ],
 )
 def test_nonsense_is_refused_with_a_rule_and_the_value(call: object) -> None:
-    with pytest.raises(StrategiesError, match=r"must .*\((was|had) "):
+    with pytest.raises(StrategyError, match=r"must .*\((was|had) "):
         call()  # type: ignore[operator]
 
 

@@ -7,7 +7,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from phoenix_strategies.errors import StrategiesError
+from phoenix_strategies.errors import StrategyError
 from phoenix_strategies.stops import (
     SECOND_NS,
     MarkoutGuard,
@@ -132,5 +132,5 @@ def test_markouts_average_by_quantity_and_know_the_side() -> None:
     ],
 )
 def test_nonsense_is_refused_with_a_rule_and_the_value(call: object) -> None:
-    with pytest.raises(StrategiesError, match=r"must .*\(was .*\); "):
+    with pytest.raises(StrategyError, match=r"must .*\(was .*\); "):
         call()  # type: ignore[operator]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from phoenix_schemas.errors import PhoenixError
 
 
-class StrategiesError(PhoenixError, ValueError):
+class StrategyError(PhoenixError, ValueError):
     """Base of the errors of phoenix-strategies."""
 
     exit_code = 2

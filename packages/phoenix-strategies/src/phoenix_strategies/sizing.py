@@ -24,7 +24,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix_strategies.errors import StrategiesError
+from phoenix_strategies.errors import StrategyError
 
 ZERO = Decimal(0)
 BPS = 10_000.0
@@ -50,7 +50,7 @@ class Lots:
     def __post_init__(self) -> None:
         for name in ("size_increment", "price_increment"):
             if getattr(self, name) <= 0:
-                raise StrategiesError(
+                raise StrategyError(
                     f"{name} must be positive (was {getattr(self, name)}); "
                     "take it from the instrument's specification"
                 )
@@ -119,11 +119,9 @@ class Caps(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         for name in self.__struct_fields__:
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise StrategiesError(
-                    f"{name} must be positive (was {value}); leave it out for none"
-                )
+                raise StrategyError(f"{name} must be positive (was {value}); leave it out for none")
         if self.max_depth_share is not None and self.max_depth_share > 1:
-            raise StrategiesError(
+            raise StrategyError(
                 f"max_depth_share must be at most 1 (was {self.max_depth_share}); 0.1 is a tenth"
             )
 
@@ -174,9 +172,9 @@ def size_for_notional(
     'below_min_notional'
     """
     if not math.isfinite(notional):
-        raise StrategiesError(f"notional must be finite (was {notional}); check sigma and mu")
+        raise StrategyError(f"notional must be finite (was {notional}); check sigma and mu")
     if price <= 0:
-        raise StrategiesError(f"price must be positive (was {price}); wait for a quote")
+        raise StrategyError(f"price must be positive (was {price}); wait for a quote")
     if notional <= 0:
         return Size(ZERO, "target", "no_edge")
     with localcontext() as context:
@@ -343,23 +341,21 @@ def kelly_weights(
     drift = np.asarray(mu, dtype=np.float64)
     sigma = np.asarray(covariance, dtype=np.float64)
     if drift.ndim != 1 or sigma.shape != (drift.size, drift.size):
-        raise StrategiesError(
+        raise StrategyError(
             f"covariance must have shape ({drift.size}, {drift.size}) (was {sigma.shape}); "
             "one row and column per asset of mu"
         )
     if not (np.isfinite(drift).all() and np.isfinite(sigma).all()):
-        raise StrategiesError(
-            "mu and covariance must be finite (had NaN or inf); drop those assets"
-        )
+        raise StrategyError("mu and covariance must be finite (had NaN or inf); drop those assets")
     _not_negative("kappa", kappa, "0.5 is half Kelly")
     _positive("max_weight", max_weight, "1 is the whole equity in one asset")
     _positive("max_gross", max_gross, "2 is typical")
     if not np.allclose(sigma, sigma.T, rtol=1e-9, atol=0.0):
-        raise StrategiesError("covariance must be symmetric (was not); take (S + S.T) / 2")
+        raise StrategyError("covariance must be symmetric (was not); take (S + S.T) / 2")
     try:
         np.linalg.cholesky(sigma)
     except np.linalg.LinAlgError:
-        raise StrategiesError(
+        raise StrategyError(
             "covariance must be positive definite (was not); "
             "shrink it, see phoenix_signals.covariance"
         ) from None
@@ -370,9 +366,9 @@ def kelly_weights(
 
 def _positive(name: str, value: float, typical: str) -> None:
     if not (value > 0 and math.isfinite(value)):
-        raise StrategiesError(f"{name} must be positive and finite (was {value}); {typical}")
+        raise StrategyError(f"{name} must be positive and finite (was {value}); {typical}")
 
 
 def _not_negative(name: str, value: float, typical: str) -> None:
     if not (value >= 0 and math.isfinite(value)):
-        raise StrategiesError(f"{name} must not be negative or infinite (was {value}); {typical}")
+        raise StrategyError(f"{name} must not be negative or infinite (was {value}); {typical}")
