@@ -113,7 +113,9 @@ def bench(session: nox.Session) -> None:
     """Measure, as ratios within one run. Not part of CI: a busy machine must not fail a build."""
     install(session, PACKAGES, *group("test"))
     for package in PACKAGES:
-        for script in sorted((ROOT / "packages" / f"phoenix-{package}" / "benchmarks").glob("bench_*.py")):
+        for script in sorted(
+            (ROOT / "packages" / f"phoenix-{package}" / "benchmarks").glob("bench_*.py")
+        ):
             session.run("python", str(script.relative_to(ROOT)), *session.posargs)
 
 
@@ -129,7 +131,9 @@ def pins(session: nox.Session) -> None:
     workspace = {f"phoenix-{p}" for p in [*PACKAGES, "workspace"]}
     # Backports that uv locks for an interpreter or platform we do not support would be noise, but
     # dropping them would break the resolution elsewhere; every name is kept once.
-    pinned = sorted({f'{p["name"]}=={p["version"]}' for p in locked if p["name"] not in workspace})
+    pinned = sorted({f"{p['name']}=={p['version']}" for p in locked if p["name"] not in workspace})
     lines = "".join(f'    "{pin}",\n' for pin in pinned)
-    path.write_text(block.sub(f"constraint-dependencies = [\n{lines}]", path.read_text("utf-8")), "utf-8")
+    path.write_text(
+        block.sub(f"constraint-dependencies = [\n{lines}]", path.read_text("utf-8")), "utf-8"
+    )
     session.log(f"{len(pinned)} versions pinned with {sys.version.split()[0]}")

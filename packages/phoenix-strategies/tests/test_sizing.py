@@ -10,9 +10,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from phoenix_strategies.errors import StrategyError
+from phoenix_strategies.order_rules import OrderRules
 from phoenix_strategies.sizing import (
     Caps,
-    Lots,
     kelly_fraction,
     kelly_weights,
     shrink_budget,
@@ -22,10 +22,10 @@ from phoenix_strategies.sizing import (
 )
 
 D = Decimal
-PERP = Lots(D("0.001"), D("0.001"), D("5"), D("0.10"), D("1000"))
+PERP = OrderRules(D("0.10"), D("0.001"), D("0.001"), D("1000"), D("5"))
 
-lots_strategy = st.builds(
-    Lots,
+rules_strategy = st.builds(
+    OrderRules,
     size_increment=st.sampled_from([D("1"), D("0.1"), D("0.001"), D("0.0025"), D("0.00000001")]),
     min_quantity=st.sampled_from([D("0.001"), D("0.01"), D("1")]),
     min_notional=st.sampled_from([D("0"), D("5"), D("100")]),
@@ -43,15 +43,15 @@ caps_strategy = st.builds(
 )
 
 
-@given(lots_strategy, prices, notionals, caps_strategy, st.floats(1, 1e7), prices)
+@given(rules_strategy, prices, notionals, caps_strategy, st.floats(1, 1e7), prices)
 def test_a_size_is_on_the_lot_within_every_cap_and_above_every_minimum(
-    lots: Lots, price: Decimal, notional: float, caps: Caps, equity: float, visible: Decimal
+    rules: OrderRules, price: Decimal, notional: float, caps: Caps, equity: float, visible: Decimal
 ) -> None:
     size = size_for_notional(
-        notional, price=price, lots=lots, caps=caps, equity=equity, visible_quantity=visible
+        notional, price=price, rules=rules, caps=caps, equity=equity, visible_quantity=visible
     )
     quantity, p = Fraction(size.quantity), Fraction(price)
-    assert (quantity / Fraction(lots.size_increment)).denominator == 1
+    assert (quantity / Fraction(rules.size_increment)).denominator == 1
     assert quantity * p <= Fraction(notional)
     if caps.max_notional is not None:
         assert quantity * p <= Fraction(caps.max_notional)
@@ -61,34 +61,36 @@ def test_a_size_is_on_the_lot_within_every_cap_and_above_every_minimum(
         assert quantity <= Fraction(caps.max_quantity)
     if caps.max_depth_share is not None:
         assert quantity <= Fraction(visible) * Fraction(D(repr(caps.max_depth_share)))
-    if lots.max_quantity is not None:
-        assert quantity <= Fraction(lots.max_quantity)
+    if rules.max_quantity is not None:
+        assert quantity <= Fraction(rules.max_quantity)
     if size.refusal is None:
-        assert size.quantity >= lots.min_quantity
-        assert quantity * p >= Fraction(lots.min_notional)
+        assert size.quantity >= rules.min_quantity
+        assert quantity * p >= Fraction(rules.min_notional)
     else:
         assert size.quantity == 0
 
 
-@given(lots_strategy, prices, notionals)
-def test_rounding_loses_less_than_one_lot(lots: Lots, price: Decimal, notional: float) -> None:
-    size = size_for_notional(notional, price=price, lots=lots)
+@given(rules_strategy, prices, notionals)
+def test_rounding_loses_less_than_one_lot(
+    rules: OrderRules, price: Decimal, notional: float
+) -> None:
+    size = size_for_notional(notional, price=price, rules=rules)
     assume(size.refusal is None and size.limited_by == "target")
     assert Fraction(notional) / Fraction(price) - Fraction(size.quantity) < Fraction(
-        lots.size_increment
+        rules.size_increment
     )
 
 
 @given(st.decimals("0.001", "100", places=5), prices)
 def test_a_fixed_size_on_the_grid_is_kept_exactly(quantity: Decimal, price: Decimal) -> None:
-    on_grid = PERP.floor_quantity(quantity)
-    size = size_fixed(on_grid, price=price, lots=PERP)
+    on_grid = PERP.lots(quantity)
+    size = size_fixed(on_grid, price=price, rules=PERP)
     assert size.quantity == (on_grid if size.refusal is None else 0)
 
 
 def test_the_smallest_cap_wins_and_is_named() -> None:
     caps = Caps(max_notional=D(700), max_leverage=3.0, max_quantity=D("0.02"), max_depth_share=0.1)
-    kwargs = {"price": D(70000), "lots": PERP}
+    kwargs = {"price": D(70000), "rules": PERP}
     size = size_for_notional(1e6, caps=caps, equity=1000.0, visible_quantity=D(5), **kwargs)
     assert (size.quantity, size.limited_by) == (D("0.010"), "max_notional")
     size = size_for_notional(1e6, caps=caps, equity=100.0, visible_quantity=D(5), **kwargs)
@@ -103,9 +105,9 @@ def test_the_smallest_cap_wins_and_is_named() -> None:
 
 def test_a_share_of_three_tenths_is_not_lost_to_binary() -> None:
     # 0.3 as a float is 0.29999..., which would cost a lot of one unit here.
-    lots = Lots(D(1), D(1), D(0), D("0.1"))
+    rules = OrderRules(D("0.1"), D(1), D(1))
     size = size_fixed(
-        D(9), price=D(10), lots=lots, caps=Caps(max_depth_share=0.3), visible_quantity=D(10)
+        D(9), price=D(10), rules=rules, caps=Caps(max_depth_share=0.3), visible_quantity=D(10)
     )
     assert size.quantity == 3
 
@@ -113,38 +115,41 @@ def test_a_share_of_three_tenths_is_not_lost_to_binary() -> None:
 @pytest.mark.parametrize(
     ("quantity", "price", "refusal"),
     [
-        ("0.0009", "70000", "below_lot"),
-        ("0.001", "4999.99", "below_min_notional"),
+        ("0.0009", "70000", "zero_quantity"),
+        ("0.001", "4999.99", "min_notional"),
         ("0.001", "5000", None),
-        ("-1", "70000", "below_lot"),
+        ("-1", "70000", "zero_quantity"),
     ],
 )
 def test_what_the_venue_would_refuse_is_refused_here(
     quantity: str, price: str, refusal: str | None
 ) -> None:
-    assert size_fixed(D(quantity), price=D(price), lots=PERP).refusal == refusal
+    assert size_fixed(D(quantity), price=D(price), rules=PERP).refusal == refusal
 
 
 def test_quantity_under_the_minimum_above_the_lot() -> None:
-    lots = Lots(D("0.001"), D("0.01"), D(0), D("0.1"))
-    assert size_fixed(D("0.009"), price=D(70000), lots=lots).refusal == "below_min_quantity"
+    rules = OrderRules(D("0.1"), D("0.001"), D("0.01"))
+    assert size_fixed(D("0.009"), price=D(70000), rules=rules).refusal == "min_quantity"
 
 
 def test_a_rest_under_the_minimum_notional_can_still_be_closed() -> None:
-    assert size_fixed(D("0.001"), price=D(100), lots=PERP).refusal == "below_min_notional"
-    assert size_fixed(D("0.001"), price=D(100), lots=PERP, reduce_only=True).refusal is None
+    assert size_fixed(D("0.001"), price=D(100), rules=PERP).refusal == "min_notional"
+    assert size_fixed(D("0.001"), price=D(100), rules=PERP, reduce_only=True).refusal is None
 
 
 def test_a_cap_that_cannot_be_checked_refuses() -> None:
-    size = size_fixed(D(1), price=D(100), lots=PERP, caps=Caps(max_leverage=2.0))
+    size = size_fixed(D(1), price=D(100), rules=PERP, caps=Caps(max_leverage=2.0))
     assert (size.quantity, size.refusal) == (0, "equity_unknown")
-    size = size_fixed(D(1), price=D(100), lots=PERP, caps=Caps(max_depth_share=0.5))
+    size = size_fixed(D(1), price=D(100), rules=PERP, caps=Caps(max_depth_share=0.5))
     assert (size.quantity, size.refusal) == (0, "depth_unknown")
 
 
 def test_ruined_accounts_do_not_trade() -> None:
     caps = Caps(max_leverage=2.0)
-    assert size_fixed(D(1), price=D(100), lots=PERP, caps=caps, equity=-5.0).refusal == "below_lot"
+    assert (
+        size_fixed(D(1), price=D(100), rules=PERP, caps=caps, equity=-5.0).refusal
+        == "zero_quantity"
+    )
     assert (
         volatility_target(equity=-5, risk_budget_bps=20, sigma_per_bar=0.001, holding_bars=1) == 0
     )
@@ -262,11 +267,10 @@ def test_kelly_weights_respect_both_bounds(n: int, rng: object, clip: float, gro
         lambda: kelly_weights([1.0, 1.0], [[1.0, 2.0], [2.0, 1.0]], max_weight=1, max_gross=1),
         lambda: kelly_weights([1.0, 1.0], [[1.0, 0.5], [0.1, 1.0]], max_weight=1, max_gross=1),
         lambda: kelly_weights([np.nan], [[1.0]], max_weight=1, max_gross=1),
-        lambda: size_for_notional(float("nan"), price=D(1), lots=PERP),
-        lambda: size_for_notional(1.0, price=D(0), lots=PERP),
+        lambda: size_for_notional(float("nan"), price=D(1), rules=PERP),
+        lambda: size_for_notional(1.0, price=D(0), rules=PERP),
         lambda: Caps(max_leverage=0.0),
         lambda: Caps(max_depth_share=1.5),
-        lambda: Lots(D(0), D(0), D(0), D("0.1")),
     ],
 )
 def test_nonsense_is_refused_with_a_rule_and_the_value(call: object) -> None:
@@ -276,8 +280,8 @@ def test_nonsense_is_refused_with_a_rule_and_the_value(call: object) -> None:
 
 @given(prices, st.sampled_from([D("0.1"), D("0.25"), D("0.0001")]))
 def test_prices_move_to_the_tick_in_the_stated_direction(price: Decimal, tick: Decimal) -> None:
-    lots = Lots(D(1), D(1), D(0), tick)
-    low, high = lots.floor_price(price), lots.ceil_price(price)
+    rules = OrderRules(tick, D(1))
+    low, high = rules.passive_price(1, price), rules.passive_price(-1, price)
     assert low <= price <= high
     assert high - low in (0, tick)
     assert (Fraction(low) / Fraction(tick)).denominator == 1

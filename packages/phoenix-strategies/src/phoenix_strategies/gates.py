@@ -18,7 +18,7 @@ from typing import Literal
 
 import msgspec
 
-from phoenix_strategies.errors import StrategyError
+from phoenix_strategies.errors import SettingsError
 
 MS_NS = 1_000_000
 MINUTE_NS = 60_000_000_000
@@ -73,13 +73,13 @@ class GatesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         for name in self.__struct_fields__:
             value = getattr(self, name)
             if isinstance(value, int | float) and value < 0:
-                raise StrategyError(f"{name} must not be negative (was {value}); null is no gate")
+                raise SettingsError(f"{name} must not be negative (was {value}); null is no gate")
         for name in ("max_daily_loss_share", "max_drawdown_share", "depth_collapse_share"):
             value = getattr(self, name)
             if value is not None and not 0 < value < 1:
-                raise StrategyError(f"{name} must lie between 0 and 1 (was {value}); 0.02 is 2 %")
+                raise SettingsError(f"{name} must lie between 0 and 1 (was {value}); 0.02 is 2 %")
         if self.spread_collapse_multiple is not None and self.spread_collapse_multiple <= 1:
-            raise StrategyError(
+            raise SettingsError(
                 "spread_collapse_multiple must exceed 1 "
                 f"(was {self.spread_collapse_multiple}); 10 is ten times the usual spread"
             )

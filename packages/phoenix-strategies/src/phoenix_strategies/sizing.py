@@ -17,90 +17,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
+from decimal import ROUND_FLOOR, Decimal, localcontext
 from typing import Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix_strategies.errors import StrategyError
+from phoenix_strategies.errors import SettingsError, StrategyError
+from phoenix_strategies.order_rules import OrderRules, exact
 
 ZERO = Decimal(0)
 BPS = 10_000.0
-
-
-@dataclass(frozen=True, slots=True)
-class Lots:
-    """What a venue accepts for one instrument.
-
-    >>> perp = Lots(Decimal("0.001"), Decimal("0.001"), Decimal("5"), Decimal("0.10"))
-    >>> perp.floor_quantity(Decimal("0.0129"))
-    Decimal('0.012')
-    >>> perp.floor_price(Decimal("71799.36")), perp.ceil_price(Decimal("71799.36"))
-    (Decimal('71799.30'), Decimal('71799.40'))
-    """
-
-    size_increment: Decimal
-    min_quantity: Decimal
-    min_notional: Decimal
-    price_increment: Decimal
-    max_quantity: Decimal | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("size_increment", "price_increment"):
-            if getattr(self, name) <= 0:
-                raise StrategyError(
-                    f"{name} must be positive (was {getattr(self, name)}); "
-                    "take it from the instrument's specification"
-                )
-
-    def floor_quantity(self, quantity: Decimal) -> Decimal:
-        """The largest multiple of the lot that is no larger than `quantity`."""
-        return on_grid(quantity, self.size_increment, ROUND_FLOOR)
-
-    def floor_price(self, price: Decimal) -> Decimal:
-        """The highest price on the tick that is no higher than `price`: for bids."""
-        return on_grid(price, self.price_increment, ROUND_FLOOR)
-
-    def ceil_price(self, price: Decimal) -> Decimal:
-        """The lowest price on the tick that is no lower than `price`: for asks."""
-        return on_grid(price, self.price_increment, ROUND_CEILING)
-
-    def refuse(self, quantity: Decimal, price: Decimal, *, reduce_only: bool = False) -> str | None:
-        """Why the venue would refuse `quantity` at `price`, or None.
-
-        A reduce-only order is exempt from the minimum notional, as on Binance: a rest must always
-        be closable.
-        """
-        if quantity <= 0:
-            return "below_lot"
-        if quantity < self.min_quantity:
-            return "below_min_quantity"
-        if not reduce_only and quantity * price < self.min_notional:
-            return "below_min_notional"
-        return None
-
-
-def on_grid(value: Decimal, step: Decimal, rounding: str) -> Decimal:
-    """`value` moved to a multiple of `step` in the given direction, exactly.
-
-    >>> on_grid(Decimal("0.3"), Decimal("0.1"), ROUND_FLOOR)
-    Decimal('0.3')
-    """
-    with localcontext() as context:
-        context.prec = 60  # 38 digits of the catalog's decimals with room for the quotient
-        context.rounding = rounding  # also for a quotient that does not terminate
-        return (value / step).to_integral_value(rounding=rounding) * step
-
-
-def as_written(value: float) -> Decimal:
-    """The decimal that a config's float was written as: 0.3, not 0.29999999999999998890.
-
-    >>> as_written(0.3) * 10
-    Decimal('3.0')
-    """
-    return Decimal(repr(float(value)))
 
 
 class Caps(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -119,9 +47,9 @@ class Caps(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         for name in self.__struct_fields__:
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise StrategyError(f"{name} must be positive (was {value}); leave it out for none")
+                raise SettingsError(f"{name} must be positive (was {value}); leave it out for none")
         if self.max_depth_share is not None and self.max_depth_share > 1:
-            raise StrategyError(
+            raise SettingsError(
                 f"max_depth_share must be at most 1 (was {self.max_depth_share}); 0.1 is a tenth"
             )
 
@@ -149,7 +77,7 @@ def size_for_notional(
     notional: float,
     *,
     price: Decimal,
-    lots: Lots,
+    rules: OrderRules,
     caps: Caps | None = None,
     equity: float | None = None,
     visible_quantity: Decimal | None = None,
@@ -162,14 +90,14 @@ def size_for_notional(
     `visible_quantity` with `max_depth_share`; without it the order is refused, since a cap that
     cannot be checked is not kept.
 
-    >>> perp = Lots(Decimal("0.001"), Decimal("0.001"), Decimal("5"), Decimal("0.10"))
-    >>> size_for_notional(1000.0, price=Decimal("70000"), lots=perp)
+    >>> perp = OrderRules(Decimal("0.10"), Decimal("0.001"), Decimal("0.001"), None, Decimal("5"))
+    >>> size_for_notional(1000.0, price=Decimal("70000"), rules=perp)
     Size(quantity=Decimal('0.014'), limited_by='target', refusal=None)
-    >>> size_for_notional(1000.0, price=Decimal("70000"), lots=perp,
+    >>> size_for_notional(1000.0, price=Decimal("70000"), rules=perp,
     ...                   caps=Caps(max_leverage=2.0), equity=210.0)
     Size(quantity=Decimal('0.006'), limited_by='max_leverage', refusal=None)
-    >>> size_for_notional(4.0, price=Decimal("1000"), lots=perp).refusal
-    'below_min_notional'
+    >>> size_for_notional(4.0, price=Decimal("1000"), rules=perp).refusal
+    'min_notional'
     """
     if not math.isfinite(notional):
         raise StrategyError(f"notional must be finite (was {notional}); check sigma and mu")
@@ -182,7 +110,7 @@ def size_for_notional(
         context.rounding = ROUND_FLOOR
         wanted = Decimal(notional) / price
     return _cap_and_round(
-        wanted, price, lots, caps or Caps(), equity, visible_quantity, reduce_only
+        wanted, price, rules, caps or Caps(), equity, visible_quantity, reduce_only
     )
 
 
@@ -190,7 +118,7 @@ def size_fixed(
     quantity: Decimal,
     *,
     price: Decimal,
-    lots: Lots,
+    rules: OrderRules,
     caps: Caps | None = None,
     equity: float | None = None,
     visible_quantity: Decimal | None = None,
@@ -198,19 +126,19 @@ def size_fixed(
 ) -> Size:
     """A fixed quantity through the same caps, rounding and refusals as every other.
 
-    >>> perp = Lots(Decimal("0.001"), Decimal("0.001"), Decimal("5"), Decimal("0.10"))
-    >>> size_fixed(Decimal("0.0105"), price=Decimal("70000"), lots=perp).quantity
+    >>> perp = OrderRules(Decimal("0.10"), Decimal("0.001"), Decimal("0.001"), None, Decimal("5"))
+    >>> size_fixed(Decimal("0.0105"), price=Decimal("70000"), rules=perp).quantity
     Decimal('0.010')
     """
     return _cap_and_round(
-        quantity, price, lots, caps or Caps(), equity, visible_quantity, reduce_only
+        quantity, price, rules, caps or Caps(), equity, visible_quantity, reduce_only
     )
 
 
 def _cap_and_round(
     wanted: Decimal,
     price: Decimal,
-    lots: Lots,
+    rules: OrderRules,
     caps: Caps,
     equity: float | None,
     visible_quantity: Decimal | None,
@@ -225,19 +153,19 @@ def _cap_and_round(
         if caps.max_leverage is not None:
             if equity is None:
                 return Size(ZERO, "max_leverage", "equity_unknown")
-            room = Decimal(max(equity, 0.0)) * as_written(caps.max_leverage)
+            room = Decimal(max(equity, 0.0)) * exact(caps.max_leverage)
             bounds.append((room / price, "max_leverage"))
         if caps.max_quantity is not None:
             bounds.append((caps.max_quantity, "max_quantity"))
         if caps.max_depth_share is not None:
             if visible_quantity is None:
                 return Size(ZERO, "max_depth_share", "depth_unknown")
-            bounds.append((visible_quantity * as_written(caps.max_depth_share), "max_depth_share"))
-        if lots.max_quantity is not None:
-            bounds.append((lots.max_quantity, "venue_max_quantity"))
+            bounds.append((visible_quantity * exact(caps.max_depth_share), "max_depth_share"))
+        if rules.max_quantity is not None:
+            bounds.append((rules.max_quantity, "venue_max_quantity"))
         bound, limited_by = min(bounds, key=lambda pair: pair[0])  # ties: the earlier name
-    quantity = max(lots.floor_quantity(bound), ZERO)
-    refusal = lots.refuse(quantity, price, reduce_only=reduce_only)
+    quantity = rules.lots(bound)
+    refusal = rules.refusal(quantity, price, reduce_only=reduce_only)
     return Size(ZERO if refusal else quantity, limited_by, refusal)
 
 

@@ -17,7 +17,7 @@ from typing import Literal
 
 import msgspec
 
-from phoenix_strategies.errors import StrategyError
+from phoenix_strategies.errors import SettingsError, StrategyError
 
 Side = Literal[1, -1]
 SECOND_NS = 1_000_000_000
@@ -39,11 +39,11 @@ class StopConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     def __post_init__(self) -> None:
         for name in ("k_stop", "h_stop_bars"):
             if not getattr(self, name) > 0:
-                raise StrategyError(
+                raise SettingsError(
                     f"{name} must be positive (was {getattr(self, name)}); 2 sigma over 15 bars"
                 )
         if self.k_tp is not None and not self.k_tp > 0:
-            raise StrategyError(f"k_tp must be positive (was {self.k_tp}); 1.0 to 2.5")
+            raise SettingsError(f"k_tp must be positive (was {self.k_tp}); 1.0 to 2.5")
 
 
 class TrailingStop:
@@ -135,7 +135,7 @@ class MarkoutGuardConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 
     def __post_init__(self) -> None:
         if self.horizon_secs <= 0 or not self.limit_bps > 0:
-            raise StrategyError(
+            raise SettingsError(
                 "markout_guard must have a positive horizon_secs and limit_bps "
                 f"(was {self.horizon_secs}, {self.limit_bps}); 1, 5, 30 or 60 s, and 5 bps"
             )

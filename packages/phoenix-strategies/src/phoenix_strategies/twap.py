@@ -34,7 +34,7 @@ from typing import Literal
 
 import msgspec
 
-from phoenix_strategies.errors import StrategyError
+from phoenix_strategies.errors import SettingsError, StrategyError
 
 SECOND_NS = 1_000_000_000
 
@@ -97,7 +97,7 @@ class TwapConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         for name, (holds, rule) in rules.items():
             if not holds:
                 must, typical = rule.split("; ")
-                raise StrategyError(f"{name} must be {must} (was {getattr(self, name)}); {typical}")
+                raise SettingsError(f"{name} must be {must} (was {getattr(self, name)}); {typical}")
 
 
 def twap_config(params: Mapping[str, str]) -> TwapConfig:
