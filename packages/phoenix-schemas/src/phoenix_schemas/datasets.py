@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from phoenix_schemas.errors import SchemaError
@@ -115,7 +115,8 @@ class DatasetSpec:
 
     `folders` are the folder names it appears under; `file_label` is the middle part of a file name
     (`BTCUSDT-<file_label>-2024-01-01.csv`), an interval such as `1m` for klines, whose folder
-    decides. `key` makes a row unique; within a partition rows are ordered by (ts_event, key).
+    decides. `key` makes a row unique ("ts_event" stands for the clock in force); within a partition rows
+    are ordered by (ts_event, key). `clock` lists the columns that may date a row, the default first.
     `alternative_to` names the dataset that carries the same market events in another form.
     """
 
@@ -134,8 +135,6 @@ class DatasetSpec:
     continuous_ids: tuple[str, str] | None = None
     """(first, last) id columns that run without holes from row to row."""
     alternative_to: str | None = None
-    descriptive: frozenset[str] = field(default_factory=frozenset)
-    """Columns that are read and checked, but that no catalog type carries."""
 
     def column(self, name: str) -> Column:
         for column in self.columns:
@@ -230,18 +229,15 @@ def _price_klines(name: str, targets: tuple[Target, ...], signed: bool = False) 
         interval_ns=NS_PER_MINUTE,
         checks=(*positive, *_BAR_CHECKS),
         targets=targets,
-        descriptive=frozenset(
-            {"quote_volume", "count", "taker_buy_volume", "taker_buy_quote_volume"}
-        ),
     )
 
 
-def _trades(market: Market, qty: str, quote_qty: str, extra: tuple[Column, ...]) -> DatasetSpec:
+def _trades(market: Market, extra: tuple[Column, ...]) -> DatasetSpec:
     columns = (
         Column("id", Kind.INTEGER, ("trade_id",)),
         Column("price", Kind.PRICE),
-        Column(qty, Kind.SIZE, ("qty", "quantity")),
-        Column(quote_qty, Kind.AMOUNT, ("quote_qty", "quoteQty")),
+        Column("qty", Kind.SIZE, ("quantity",)),
+        Column("quote_qty", Kind.AMOUNT, ("quoteQty",)),
         Column("time", Kind.EPOCH),
         Column("is_buyer_maker", Kind.FLAG, ("isBuyerMaker",)),
         *extra,
@@ -256,20 +252,19 @@ def _trades(market: Market, qty: str, quote_qty: str, extra: tuple[Column, ...])
         key=("id",),
         continuous_ids=("id", "id"),
         alternative_to="aggTrades",
-        checks=(Check(Rule.POSITIVE, ("price",)), Check(Rule.POSITIVE, (qty,))),
+        checks=(Check(Rule.POSITIVE, ("price",)), Check(Rule.POSITIVE, ("qty",))),
         targets=(
             Target(
                 "TradeTick",
                 "{id}",
                 {
                     "price": "price",
-                    "size": qty,
+                    "size": "qty",
                     "aggressor_side": "is_buyer_maker",
                     "trade_id": "id",
                 },
             ),
         ),
-        descriptive=frozenset({quote_qty, *(c.name for c in extra)}),
     )
 
 
@@ -309,7 +304,6 @@ def _agg_trades(market: Market, extra: tuple[Column, ...]) -> DatasetSpec:
                 },
             ),
         ),
-        descriptive=frozenset({"first_trade_id", "last_trade_id", *(c.name for c in extra)}),
     )
 
 
@@ -326,7 +320,7 @@ _OI_NUMBERS = {
 
 _SPECS = (
     _agg_trades("futures", ()),
-    _trades("futures", "qty", "quote_qty", ()),
+    _trades("futures", ()),
     DatasetSpec(
         name="bookTicker",
         market="futures",
@@ -342,7 +336,7 @@ _SPECS = (
             event_time=Kind.EPOCH,
         ),
         clock=("event_time", "transaction_time"),
-        key=("update_id",),
+        key=("ts_event", "update_id"),
         checks=(
             Check(Rule.POSITIVE, ("best_bid_price",)),
             Check(Rule.POSITIVE, ("best_ask_price",)),
@@ -374,7 +368,7 @@ _SPECS = (
             notional=Kind.AMOUNT,
         ),
         clock=("timestamp",),
-        key=("percentage",),
+        key=("ts_event", "percentage"),
         checks=(
             Check(Rule.NOT_NEGATIVE, ("depth",)),
             Check(Rule.NOT_NEGATIVE, ("notional",)),
@@ -452,7 +446,7 @@ _SPECS = (
         signed=True,
     ),
     _agg_trades("spot", _BEST_MATCH),
-    _trades("spot", "qty", "quote_qty", _BEST_MATCH),
+    _trades("spot", _BEST_MATCH),
     _klines("spot"),
 )
 

@@ -25,7 +25,7 @@ _PATH_PART = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 class _CoreLoader(yaml.SafeLoader):
     """SafeLoader reduced to YAML 1.2's core schema, refusing duplicate keys."""
 
-    yaml_implicit_resolvers = {}  # type: ignore[misc] # noqa: RUF012 -- as PyYAML declares it
+    yaml_implicit_resolvers = {}  # noqa: RUF012 -- as PyYAML declares it
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: dict[Any, int] = {}
