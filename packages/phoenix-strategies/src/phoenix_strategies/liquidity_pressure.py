@@ -1,0 +1,115 @@
+"""Liquidity pressure: bar LPI, decided on closes of 1-minute bars only.
+
+lpi = imbalance of the book, times how unusual the volume is, over how unusual the spread is. Long
+above entry_threshold, short below -entry_threshold, flat when |lpi| < exit_threshold. The spread
+gate refuses entries and, if so configured, flattens. A reversal closes first, waits until the close
+is confirmed, and opens only then.
+
+Read from top to bottom: settings, policy (pure), strategy (translates events).
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Literal
+
+import msgspec
+
+from phoenix_strategies.gates import Gates, GatesConfig, MarketState
+from phoenix_strategies.settings import StrategySettings
+from phoenix_strategies.sizing import Caps
+from phoenix_strategies.trade_cycle import Decision
+
+
+class LiquidityPressureSettings(
+    StrategySettings, frozen=True, kw_only=True, forbid_unknown_fields=True
+):
+    """Settings of `liquidity_pressure`; names and defaults are the published ones."""
+
+    trade_size: Decimal = Decimal("0.01")
+    caps: Caps = Caps()
+    bar_type: str | None = None
+    """Bars to decide on; None means the 1-minute bars of the traded instrument."""
+    lookback_bars: Annotated[int, msgspec.Meta(ge=2)] = 60
+    imbalance: Literal["l1", "depth_pct"] = "l1"
+    entry_threshold: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    exit_threshold: Annotated[float, msgspec.Meta(ge=0)] = 0.2
+    max_spread_bps: float | None = 5.0
+    flatten_on_spread_gate: bool = True
+    gates: GatesConfig = GatesConfig()
+    """Any further gates."""
+
+    def __post_init__(self) -> None:
+        if self.exit_threshold >= self.entry_threshold:
+            raise ValueError(
+                f"exit_threshold must be < entry_threshold = {self.entry_threshold} "
+                f"(was {self.exit_threshold}); 0.2"
+            )
+        self.all_gates()
+
+    def bar_type_for(self, instrument_id: str) -> str:
+        """The bar type of one instrument."""
+        return self.bar_type or f"{instrument_id}-1-MINUTE-LAST-EXTERNAL"
+
+    def all_gates(self) -> GatesConfig:
+        """The spread gate together with those under `gates`."""
+        if self.gates.max_rel_spread_bps is not None:
+            raise ValueError(
+                "gates.max_rel_spread_bps must be given as max_spread_bps, beside gates"
+            )
+        return msgspec.structs.replace(self.gates, max_rel_spread_bps=self.max_spread_bps)
+
+
+class LiquidityPressurePolicy:
+    """Decides once per bar close; exits first.
+
+    >>> policy = LiquidityPressurePolicy(LiquidityPressureSettings())
+    >>> tight = MarketState(bid=99.99, ask=100.01)
+    >>> str(policy.decide(1.2, tight, side=0)), str(policy.decide(0.1, tight, side=1))
+    ('enter long: lpi 1.20', 'leave: lpi 0.10 faded')
+    >>> str(policy.decide(-1.2, tight, side=1))   # closes; opens when the close is confirmed
+    'leave short: reversal, lpi -1.20'
+    """
+
+    def __init__(self, settings: LiquidityPressureSettings) -> None:
+        self.settings = settings
+        self.gates = Gates(settings.all_gates())
+
+    def decide(self, lpi: float | None, market: MarketState, *, side: int) -> Decision:
+        """One bar close; `side` is the position's, from the order events.
+
+        A `leave` with a side is a reversal: decide again, flat, once the close is confirmed.
+        """
+        if side:
+            return self._exit(lpi, market, side)
+        if lpi is None:
+            return Decision("wait", "warming up")
+        wanted = self._direction(lpi)
+        if wanted == 0:
+            return Decision("wait", "no pressure")
+        if (refusal := self.gates.refuse_entry(market)) is not None:
+            return Decision("wait", f"{refusal.gate}: {refusal.why}", gate=refusal.gate)
+        return Decision("enter", f"lpi {lpi:.2f}", side=wanted)
+
+    def _exit(self, lpi: float | None, market: MarketState, side: int) -> Decision:
+        if (kill := self.gates.must_flatten(market)) is not None:
+            return Decision("leave", f"{kill.gate}: {kill.why}", gate=kill.gate)
+        spread, limit = market.rel_spread_bps, self.settings.max_spread_bps
+        if (
+            self.settings.flatten_on_spread_gate
+            and spread is not None
+            and limit is not None
+            and spread > limit
+        ):
+            return Decision("leave", f"spread {spread:.2f} bps", gate="spread")
+        if lpi is None:
+            return Decision("wait", "holding")
+        if abs(lpi) < self.settings.exit_threshold:
+            return Decision("leave", f"lpi {lpi:.2f} faded")
+        if self._direction(lpi) == -side:
+            return Decision("leave", f"reversal, lpi {lpi:.2f}", side=-side)
+        return Decision("wait", "holding")
+
+    def _direction(self, lpi: float) -> int:
+        threshold = self.settings.entry_threshold
+        return (lpi > threshold) - (lpi < -threshold)
