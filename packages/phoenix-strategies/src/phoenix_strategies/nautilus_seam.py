@@ -106,6 +106,7 @@ class GuardedCallbacks:
 
     control: RunControl
     clock: Any
+    is_running: Any
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -114,7 +115,10 @@ class GuardedCallbacks:
                 setattr(cls, name, _guarded(name, member))
 
     def _halt(self) -> None:
-        """Stop the engine, if this kind of component can."""
+        """Stop the engine at this event; components that cannot leave it to the others."""
+        shutdown = getattr(self, "shutdown_system", None)
+        if shutdown is not None and self.is_running():
+            shutdown("run halted")
 
     def at(self, name: str, ts_ns: int, callback: Callable[[TimeEvent], None]) -> None:
         """Call `callback` once at `ts_ns` (after data of the same nanosecond), guarded."""
@@ -291,6 +295,8 @@ class PhoenixStrategy[S: StrategySettings](GuardedCallbacks, Strategy):
             case "OrderAccepted":
                 return ledger.accepted(order_id)
             case "OrderFilled":
+                if self.control.on_fill is not None:
+                    self.control.on_fill(event)
                 side = BUY if event.is_buy else SELL
                 return ledger.filled(order_id, side, event.last_qty.as_decimal())
             case "OrderUpdated":
@@ -381,10 +387,6 @@ class PhoenixStrategy[S: StrategySettings](GuardedCallbacks, Strategy):
         # Not through submit(): closing is allowed whatever the trading window says.
         close = Market(side, abs(position), "close", self.settings.reduce_only_on_stop)
         self._send(close, close.quantity, None)
-
-    def _halt(self) -> None:
-        if self.is_running():
-            self.shutdown_system("run halted")
 
 
 class GuardedAlgorithm(GuardedCallbacks, ExecutionAlgorithm):

@@ -10,9 +10,9 @@ closing trades, latency) and collects what the report shows (refusals, decisions
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from phoenix_strategies.errors import CallbackError
 
@@ -63,6 +63,9 @@ class RunControl:
 
     decisions: DecisionSink | None = None
     """Where decisions are recorded; None records nothing and costs nothing."""
+
+    on_fill: Callable[[Any], None] | None = None
+    """Called with every fill event at its time, before the strategy hears of it."""
 
     refusals: Counter[tuple[str, str]] = field(default_factory=Counter)
     """How often each (strategy id, reason) kept an order from leaving."""
