@@ -106,6 +106,7 @@ class GuardedCallbacks:
 
     control: RunControl
     clock: Any
+    cache: Any
     is_running: Any
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -365,7 +366,7 @@ class PhoenixStrategy[S: StrategySettings](GuardedCallbacks, Strategy):
         for kind in (PriceType.MID, PriceType.LAST):
             price = self.cache.price(self.instrument_id, kind)
             if price is not None:
-                return price.as_decimal()
+                return _decimal(price)
         return None
 
     def _close_out(self) -> None:
