@@ -50,12 +50,14 @@ class Versioned:
 
     def snapshot(self) -> dict[str, Any]:
         """State as plain data, for [restore][phoenix_signals.estimator.Versioned.restore]."""
-        names = parameter_names(type(self))
+        held = {name: getattr(self, name) for name in _slots(type(self))}
+        for name in [*self.parameters, *(k for k, v in held.items() if callable(v))]:
+            held.pop(name, None)  # parameters stand beside; functions follow from them
         return {
             "id": self.ID,
             "version": self.VERSION,
             "parameters": self.parameters,
-            "state": {s: _plain(getattr(self, s)) for s in _slots(type(self)) if s not in names},
+            "state": {name: _plain(value) for name, value in held.items()},
         }
 
     def restore(self, snapshot: Mapping[str, Any]) -> None:
@@ -100,11 +102,6 @@ class Estimator(Versioned):
     def ready(self) -> bool:
         """True when `value` is a number."""
         return self.value is not None
-
-
-def parameter_names(cls: type[Versioned]) -> tuple[str, ...]:
-    """Names of the constructor arguments of a signal."""
-    return tuple(inspect.signature(cls).parameters)
 
 
 def _slots(cls: type) -> list[str]:

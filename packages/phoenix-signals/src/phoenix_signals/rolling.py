@@ -1,5 +1,6 @@
 """Rolling statistics: the ground that every window in this package stands on.
 
+- [RollingSum][]: exact sum of the last n values.
 - [RollingMeanVariance][]: exact mean and population variance of the last n values.
 - [EwMeanVariance][]: exponentially weighted, by half-life.
 - [RollingMedianMad][]: exact median and median absolute deviation.
@@ -15,6 +16,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 from collections import deque
+from itertools import accumulate
 from typing import Literal, NamedTuple
 
 from sortedcontainers import SortedList
@@ -49,6 +51,65 @@ class MedianMad[T](NamedTuple):
 
     median: T
     mad: T
+
+
+class RollingSum(Estimator):
+    """Sum of the last `window_count` values.
+
+    Formula:
+        the stream is cut into blocks of one window length; the sum is the running sum of the open
+        block plus the suffix sum of the block before, computed once per window length. Nothing is
+        subtracted: a sum of non-negative values keeps its relative precision and is 0 exactly when
+        all of them are.
+    Units: those of x.
+    Clock: one observation per update.
+    Warm-up: a full window.
+    Missing data: NaN or infinity raises `InputError`, the state stays.
+    Errors: `window_count` below 2 raises `ParameterError`.
+
+    Example:
+        >>> total = RollingSum(window_count=2)
+        >>> for x in (1.0, 2.0, 4.0):
+        ...     total.update(x)
+        >>> total.value
+        6.0
+
+    Source: design note "signals", Rolling statistics (removal without subtraction).
+    """
+
+    ID = "rolling_sum"
+    VERSION = 1
+    EXAMPLES = ({"window_count": 7}, {"window_count": 2})
+
+    __slots__ = ("_block", "_filled", "_head", "_tail", "window_count")
+
+    def __init__(self, window_count: int) -> None:
+        self.window_count = check_count("window_count", window_count, 2, "60")
+        self._block = [0.0] * window_count
+        self._filled = 0
+        self._head = 0.0
+        self._tail: list[float] = []  # sums of the last 1, 2, ... values of the block before
+
+    def update(self, x: float) -> None:
+        """Take the next value."""
+        if not -INF < x < INF:
+            raise number_error("x", x)
+        filled = self._filled
+        if filled == self.window_count:
+            self._tail = list(accumulate(self._block[:0:-1]))
+            self._head = 0.0
+            filled = 0
+        self._block[filled] = x
+        self._head += x
+        self._filled = filled + 1
+
+    @property
+    def value(self) -> float | None:
+        """The sum, None during warm-up."""
+        rest = self.window_count - self._filled
+        if rest == 0:
+            return self._head
+        return self._tail[rest - 1] + self._head if self._tail else None
 
 
 class RollingMeanVariance(Estimator):

@@ -54,7 +54,7 @@ def time_clock(
     [10, 20]
     """
     TimeClock(interval_ns, max_gap_ns)
-    ts, amount, is_buy = _trades(ts_ns, amount_raw, side)
+    ts, amount, is_buy = checked_trades(ts_ns, amount_raw, side)
     if len(ts) == 0:
         return _join([])
     index = ts // interval_ns
@@ -104,7 +104,9 @@ def volume_clock(
     ([7, 0], [3, 10], [1, 1])
     """
     VolumeClock(bucket_raw, bucket_mode, max_gap_ns)
-    return _amount_clock(*_trades(ts_ns, size_raw, side), bucket_raw, bucket_mode, max_gap_ns)
+    return _amount_clock(
+        *checked_trades(ts_ns, size_raw, side), bucket_raw, bucket_mode, max_gap_ns
+    )
 
 
 def notional_clock(
@@ -123,7 +125,7 @@ def notional_clock(
     [990]
     """
     NotionalClock(bucket_raw, bucket_mode, max_gap_ns)
-    ts, size, is_buy = _trades(ts_ns, size_raw, side)
+    ts, size, is_buy = checked_trades(ts_ns, size_raw, side)
     amount = notional(price_raw, size)
     return _amount_clock(ts, amount, is_buy, bucket_raw, bucket_mode, max_gap_ns)
 
@@ -145,7 +147,9 @@ def notional(price_raw: ArrayLike, size_raw: ArrayLike) -> Ints:
     return price * size
 
 
-def _trades(ts_ns: ArrayLike, size_raw: ArrayLike, side: ArrayLike) -> tuple[Ints, Ints, Any]:
+def checked_trades(
+    ts_ns: ArrayLike, size_raw: ArrayLike, side: ArrayLike
+) -> tuple[Ints, Ints, Any]:
     ts = time_column(ts_ns)
     size = raw_column("size_raw", size_raw, len(ts))
     if len(size) and size.min() <= 0:

@@ -19,6 +19,22 @@ _HISTORY_BLOCK = 512
 """Rows ranked at once against the sorted history before them."""
 
 
+def rolling_sum(x: ArrayLike, *, window_count: int) -> Floats:
+    """Twin of [RollingSum][phoenix_signals.rolling.RollingSum].
+
+    >>> rolling_sum([1.0, 2.0, 4.0], window_count=2).tolist()
+    [nan, 3.0, 6.0]
+    """
+    rolling.RollingSum(window_count)
+    values = column("x", x)
+    n = window_count
+    blocks = np.pad(values, (0, -len(values) % n)).reshape(-1, n)
+    sums = np.cumsum(blocks, axis=1)
+    sums[1:, :-1] += np.cumsum(blocks[:-1, ::-1], axis=1)[:, -2::-1]
+    sums[:1, :-1] = np.nan
+    return sums.ravel()[: len(values)]
+
+
 def rolling_mean_variance(
     x: ArrayLike, *, window_count: int, min_count: int | None = None
 ) -> MeanVariance[Floats]:
@@ -118,6 +134,8 @@ def rolling_median_mad(
     values = column("x", x)
     rows = len(values)
     median, mad = np.full(rows, np.nan), np.full(rows, np.nan)
+    if rows == 0:
+        return MedianMad(median, mad)
     # Infinity in front sorts behind every value: a window that is not full yet ends in them.
     windows = sliding_window_view(
         np.pad(values, (window_count - 1, 0), constant_values=np.inf), window_count
@@ -212,6 +230,8 @@ def percentile(x: ArrayLike, *, window_count: int | None = None, min_count: int 
     rolling.Percentile(window_count, min_count)
     values = column("x", x)
     rows = len(values)
+    if rows == 0:
+        return values
     if window_count is None:
         rank = _expanding_rank(values)
         count = np.arange(1, rows + 1)
