@@ -20,8 +20,8 @@ from phoenix_strategies.liquidity_pressure import (
     LiquidityPressurePolicy,
     LiquidityPressureSettings,
 )
-from phoenix_strategies.order_rules import OrderRules
-from phoenix_strategies.phoenix import PhoenixPolicy, PhoenixSettings, maker_price
+from phoenix_strategies.order_rules import OrderRules, touch_price
+from phoenix_strategies.phoenix import PhoenixPolicy, PhoenixSettings
 from phoenix_strategies.phoenix_lpi import PhoenixLpiPolicy, PhoenixLpiSettings
 from phoenix_strategies.stops import StopConfig
 from phoenix_strategies.toxicity_volatility import (
@@ -287,11 +287,12 @@ def test_slip_11_the_volatility_floor_is_a_sigma() -> None:
     st.integers(1, 10**7), st.integers(1, 500), st.integers(0, 600),
     st.sampled_from([D("0.1"), D("0.01"), D("0.25")]),
 )  # fmt: skip
-def test_the_maker_price_never_crosses(bid: int, spread: int, offset: int, tick: Decimal) -> None:
+def test_a_passive_price_joins_or_improves_and_never_crosses(
+    bid: int, spread: int, offset: int, tick: Decimal
+) -> None:
     b, a = bid * tick, (bid + spread) * tick
-    price = maker_price(b, a, tick, offset)
-    assert b - tick < price < a  # improves on the bid unless the spread is one tick
-    assert price >= b or spread == 0
+    assert b <= touch_price(1, b, a, tick, offset) < a
+    assert b < touch_price(-1, b, a, tick, offset) <= a
 
 
 # Liquidity pressure -----------------------------------------------------------------------------

@@ -238,6 +238,11 @@ class PhoenixStrategy[S: StrategySettings](GuardedCallbacks, Strategy):
         if self.clock.timestamp_ns() >= self.control.trading_start_ns:
             self.control.refusals[str(self.strategy_id), reason] += 1
 
+    def record(self, record: Any) -> None:
+        """Keep a signal record (a frozen dataclass) for the bundle."""
+        if self.control.records is not None:
+            self.control.records(str(self.strategy_id), str(self.instrument_id), record)
+
     def trace(self, values: Mapping[str, float], *, gates: str = "", intent: str = "") -> None:
         """Record a decision: signal values, gates that refused, what was intended."""
         if self.control.decisions is not None:

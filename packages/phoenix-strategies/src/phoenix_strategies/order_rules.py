@@ -88,3 +88,23 @@ class OrderRules:
         ):
             return "min_notional"
         return None
+
+
+def touch_price(
+    side: int, bid: Decimal, ask: Decimal, tick: Decimal, improve_ticks: int = 0
+) -> Decimal:
+    """A passive price `improve_ticks` better than the touch, and never through the other side.
+
+    Buy: min(bid + n ticks, ask - 1 tick); sell: max(ask - n ticks, bid + 1 tick).
+
+    >>> t = Decimal("0.10")
+    >>> touch_price(+1, Decimal("100.00"), Decimal("100.50"), t, 1)
+    Decimal('100.10')
+    >>> touch_price(+1, Decimal("100.00"), Decimal("100.10"), t, 1)   # one tick wide: join the bid
+    Decimal('100.00')
+    >>> touch_price(-1, Decimal("100.00"), Decimal("100.50"), t, 9)
+    Decimal('100.10')
+    """
+    if side == BUY:
+        return min(bid + improve_ticks * tick, ask - tick)
+    return max(ask - improve_ticks * tick, bid + tick)

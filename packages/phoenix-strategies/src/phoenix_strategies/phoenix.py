@@ -82,18 +82,6 @@ class PhoenixSettings(StrategySettings, frozen=True, kw_only=True, forbid_unknow
             raise ValueError("caps.max_leverage must be given as max_leverage, beside caps")
 
 
-def maker_price(bid: Decimal, ask: Decimal, tick: Decimal, offset_ticks: int) -> Decimal:
-    """Where a passive buy goes: min(bid + n ticks, ask - 1 tick), so that it never crosses.
-
-    >>> t = Decimal("0.10")
-    >>> maker_price(Decimal("100.00"), Decimal("100.50"), t, 1)
-    Decimal('100.10')
-    >>> maker_price(Decimal("100.00"), Decimal("100.10"), t, 1)
-    Decimal('100.00')
-    """
-    return min(bid + offset_ticks * tick, ask - tick)
-
-
 class PhoenixPolicy:
     """Decides on every closed bucket, and on quotes while something is held; exits first."""
 

@@ -18,15 +18,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from nautilus_trader.model import QuoteTick, TradeTick
 from phoenix_schemas.signal_records import SignalSnapshot
+from phoenix_signals.engines import LpiConfig, LpiEngine
 
 from phoenix_strategies.gates import Gates, GatesConfig, MarketState
+from phoenix_strategies.intents import BUY, SELL, Limit, Market
+from phoenix_strategies.one_position import RAW_PRECISION, OnePosition, aggressor
+from phoenix_strategies.order_ledger import OrderState
+from phoenix_strategies.order_rules import touch_price
 from phoenix_strategies.settings import StrategySettings
-from phoenix_strategies.sizing import Caps
-from phoenix_strategies.stops import MarkoutGuardConfig
+from phoenix_strategies.sizing import Caps, size_fixed
+from phoenix_strategies.stops import MarkoutGuard, MarkoutGuardConfig
 from phoenix_strategies.trade_cycle import Decision
 
 Variant = Literal["momentum", "mean_reversion"]
@@ -110,6 +116,36 @@ class PhoenixLpiSettings(StrategySettings, frozen=True, kw_only=True, forbid_unk
         if not (self.momentum_enabled or self.mean_rev_enabled):
             raise ValueError("momentum_enabled or mean_rev_enabled must be true (was neither)")
         self.all_gates()
+
+    @property
+    def needs_funding(self) -> bool:
+        """Whether funding times or rates decide anything."""
+        return self.lev_min is not None or self.gates.funding_window_minutes is not None
+
+    def engine_config(self, price_increment: float) -> LpiConfig:
+        """The signal engine's parameters, for prices and sizes as Nautilus's raw integers."""
+        return LpiConfig(
+            price_precision=RAW_PRECISION,
+            size_precision=RAW_PRECISION,
+            price_increment=price_increment,
+            bucket_mode=self.bucket_mode,
+            bucket_interval_ns=self.bucket_interval_ms * 1_000_000,
+            bucket_notional=self.bucket_notional_threshold,
+            eta_bps=self.eta_bps,
+            use_depth=self.use_depth_pct,
+            depth_pct=self.depth_pct_abs,
+            depth_max_age_ns=(self.depth_max_age_ms or 60_000) * 1_000_000,
+            z_kind=self.z_kind if self.use_zscore else "none",
+            z_window_buckets=self.z_window_buckets,
+            z_min_count=self.z_min_count,
+            z_clip=self.z_clip,
+            liquidity_mode=self.liquidity_mode,
+            lambda_ld=self.lambda_ld,
+            lambda_liq=self.lambda_liq,
+            lambda_spr=self.lambda_spr,
+            lambda_f=self.lambda_f,
+            use_open_interest=self.lev_min is not None,
+        )
 
     def all_gates(self) -> GatesConfig:
         """The gates named at the top level together with those under `gates`."""
@@ -218,6 +254,112 @@ class PhoenixLpiPolicy:
         self.trade = LpiTrade(variant, side, self.bucket, lpi)
         return Decision("enter", f"{variant}, lpi {lpi:.2f}, exh {exh:.2f}", side=side)
 
-    def abandon(self) -> None:
-        """The entry that was decided could not be sent: there is no trade."""
-        self.trade = None
+
+class PhoenixLpi(OnePosition[PhoenixLpiSettings]):
+    """Feeds the LPI engine and carries out what the policy decides at each closed bucket."""
+
+    def begin(self) -> None:
+        super().begin()
+        settings = self.settings
+        self.policy = PhoenixLpiPolicy(settings)
+        self.gates = self.policy.gates
+        self.depth_pct = settings.depth_pct_abs
+        self.signal: LpiEngine = LpiEngine(
+            settings.engine_config(float(self.rules.price_increment))
+        )
+        self._guard: MarkoutGuard | None = None
+        self.subscribe_quotes(self.instrument_id)
+        self.subscribe_trades(self.instrument_id)
+        if settings.use_depth_pct:
+            self.subscribe_custom("BinanceBookDepthPct")
+        if settings.lev_min is not None:
+            self.subscribe_custom("BinanceOiMetrics")
+        if settings.needs_funding:
+            self.subscribe_custom("BinanceFundingRate")
+
+    def on_quote(self, quote: QuoteTick) -> None:
+        self.quote = quote
+        if self.signal.on_quote(
+            quote.ts_init, quote.bid_price.raw, quote.ask_price.raw,
+            quote.bid_size.raw, quote.ask_size.raw,
+        ):  # fmt: skip
+            self._decide()
+        if self._guard is not None:
+            self._mark(self._guard, quote)
+        if self.cycle.leaving is not None:
+            self.advance()
+
+    def on_trade(self, trade: TradeTick) -> None:
+        if self.signal.on_trade(
+            trade.ts_init, trade.price.raw, trade.size.raw, aggressor(trade)
+        ):  # fmt: skip
+            self._decide()
+
+    def _decide(self) -> None:
+        while (snapshot := self.signal.maybe_emit()) is not None:
+            self.record(snapshot)
+            decision = self.policy.decide(
+                snapshot,
+                self.look(self.clock.timestamp_ns()),
+                side=self.cycle.side,
+                entering=bool(self.cycle.entries()),
+            )
+            values = {"lpi": snapshot.lpi_fast, "exh": snapshot.exh, "lev": snapshot.lev}
+            self.carry_out(decision, values, self._entry)
+
+    def _entry(self, side: int) -> list[Market | Limit]:
+        """The position in one order, or in tranches behind one another."""
+        settings, trade, quote = self.settings, self.policy.trade, self.quote
+        assert trade is not None  # decide has just set it
+        momentum = trade.variant == "momentum"
+        at_market = settings.momentum_use_market if momentum else not settings.mean_rev_post_only
+        bid, ask = quote.bid_price.as_decimal(), quote.ask_price.as_decimal()
+        visible = quote.ask_size if (side == BUY) == at_market else quote.bid_size
+        size = size_fixed(
+            settings.trade_size,
+            price=ask if side == BUY else bid,
+            rules=self.rules,
+            caps=settings.caps,
+            equity=self.market.equity,
+            visible_quantity=visible.as_decimal(),
+        )
+        if size.refusal is not None:
+            self.refuse(size.refusal)
+            return []
+        if at_market:
+            return [Market(side, size.quantity, "entry")]
+        ticks = 0 if momentum else settings.mean_rev_improve_ticks
+        count = 1 if momentum else settings.mean_rev_tranches
+        tick = self.rules.price_increment
+        best = touch_price(side, bid, ask, tick, ticks)
+        part = self.rules.lots(size.quantity / count)
+        parts = [size.quantity - part * (count - 1), *[part] * (count - 1)]
+        step = settings.mean_rev_tranche_ticks * tick
+        return [
+            Limit(side, quantity, best - side * step * i, "entry")
+            for i, quantity in enumerate(parts)
+        ]
+
+    def order_update(self, order: OrderState | None, event: Any) -> None:
+        super().order_update(order, event)
+        config, trade = self.settings.markout_guard, self.policy.trade
+        if config is None or trade is None or trade.variant != "mean_reversion":
+            return
+        if type(event).__name__ == "OrderFilled" and self._guard_side(event) == self.cycle.side:
+            if self._guard is None:
+                self._guard = MarkoutGuard(config, 1 if self.cycle.side > 0 else -1)
+            mid = self.look(event.ts_event).mid
+            if mid is not None:
+                self._guard.on_fill(event.ts_event, mid=mid, quantity=event.last_qty.as_double())
+
+    @staticmethod
+    def _guard_side(event: Any) -> int:
+        return BUY if event.is_buy else SELL
+
+    def _mark(self, guard: MarkoutGuard, quote: QuoteTick) -> None:
+        mid = (quote.bid_price.as_double() + quote.ask_price.as_double()) / 2
+        if (why := guard.on_mid(quote.ts_init, mid)) is not None:
+            self.leave(why)
+
+    def closed(self) -> None:
+        self._guard = None
