@@ -1,6 +1,6 @@
 """A quarter of an hour with one forced-selling cascade, as engine objects.
 
-Calm quotes and trades around 100; then sells print far through a falling bid while depth thins and
+Calm quotes and trades around 10,000; then sells print far through a falling bid while depth thins and
 open interest was high; then the flow dries up, depth refills, and half of the fall comes back. The
 mirrored version exchanges buyers and sellers.
 """
@@ -33,14 +33,14 @@ from phoenix_schemas.custom_data import (
 
 BAR_TYPE = BarType.from_str(f"{INSTRUMENT}-1-MINUTE-LAST-EXTERNAL")
 CASCADE_FROM, CASCADE_TO = 600, 640  # seconds
-MIRROR = 20_000  # price 100.00 in cents, doubled
+MIRROR = 2_000_000  # price 10,000.00 in cents, doubled
 
 
 def market(seconds: int = 900, *, seed: int = 1, mirrored: bool = False) -> list[Any]:
     """Quotes, trades, depth, metrics, funding and bars in delivery order."""
     rng = random.Random(seed)
     data: list[tuple[int, int, Any]] = []  # time, tie order, object
-    fair = 10_000.0  # cents
+    fair = 1_000_000.0  # cents
     bars: dict[int, list[tuple[int, int]]] = {}
     trade_number = 0
     for step in range(seconds * 4):
@@ -48,7 +48,7 @@ def market(seconds: int = 900, *, seed: int = 1, mirrored: bool = False) -> list
         second = step / 4
         running = CASCADE_FROM <= second < CASCADE_TO
         after = CASCADE_TO <= second < CASCADE_TO + 60
-        fair += rng.gauss(0, 1.0) - 3.0 * running + 1.0 * after
+        fair += rng.gauss(0, 20.0) - 60.0 * running + 20.0 * after
         bid = round(fair / 10) * 10 - 10 * (2 if running else 0)
         ask = bid + (30 if running else 10)
         size = rng.randint(500, 5_000) // (10 if running else 1)
@@ -57,26 +57,26 @@ def market(seconds: int = 900, *, seed: int = 1, mirrored: bool = False) -> list
         for _ in range(int(flow)):
             trade_number += 1
             sell = running or rng.random() < 0.5
-            through = 10 * rng.randint(0, 4) if running else 0
-            price = bid - through if sell else ask
+            through = 10 * rng.randint(0, 4) if running else 10 * (rng.random() < 0.3)
+            price = bid - through if sell else ask + through
             quantity = rng.randint(100, 20_000 if running else 3_000)
             at = ts + 1_000_000
             trade = _trade(at, price, quantity, sell, trade_number, mirrored)
             data.append((at, 1, trade))
             bars.setdefault((at - START) // (60 * SECOND), []).append((price, quantity))
-        if step % 100 == 0:  # every 25 s
+        if step % 50 == 0:  # every 12.5 s, so that a short history is enough
             depth = Decimal(200_000 if running else 2_000_000 + rng.randint(0, 200_000))
             for percentage in (-5.0, -1.0, 1.0, 5.0):
                 notional = depth * (1 if abs(percentage) == 5 else Decimal("0.3"))
                 data.append((ts, 2, _custom(BinanceBookDepthPct(
                     ts_event=ts, ts_init=ts, instrument_id=str(INSTRUMENT),
-                    percentage=percentage, depth=notional / 100, notional=notional,
+                    percentage=percentage, depth=notional / 10_000, notional=notional,
                 ))))  # fmt: skip
-        if step % 20 == 0:  # metrics every 5 s, so that a short history is enough
+        if step % 20 == 0:  # metrics every 5 s
             oi = Decimal(1_000 + rng.randint(0, 20) + (400 if 550 <= second < 640 else 0))
             data.append((ts, 3, _custom(BinanceOiMetrics(
                 ts_event=ts, ts_init=ts, instrument_id=str(INSTRUMENT), sum_open_interest=oi,
-                sum_open_interest_value=oi * 100, count_toptrader_long_short_ratio=1.0,
+                sum_open_interest_value=oi * 10_000, count_toptrader_long_short_ratio=1.0,
                 sum_toptrader_long_short_ratio=1.0,
                 count_long_short_ratio=1.5 + rng.gauss(0, 0.05),
                 sum_taker_long_short_vol_ratio=1.0,
