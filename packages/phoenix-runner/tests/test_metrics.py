@@ -19,6 +19,13 @@ def test_a_day_ends_with_the_sample_at_midnight() -> None:
     assert daily.returns == pytest.approx([0.10, -0.10])
 
 
+def test_a_day_that_ends_with_nothing_is_the_last() -> None:
+    ts = DAY_NS * np.arange(1, 5)
+    daily = metrics.daily_returns(ts, [50.0, -5.0, 9.0, 8.0], start_ns=0, starting_equity=100.0)
+    assert daily.returns == pytest.approx([-0.5, -1.1])
+    assert metrics.exposure([100.0, -5.0], [50, 70], [50, 70]).max_leverage == 0.5
+
+
 def test_days_without_samples_are_absent_not_zero() -> None:
     ts = [DAY_NS, 5 * DAY_NS]
     daily = metrics.daily_returns(ts, [110.0, 121.0], start_ns=0, starting_equity=100.0)
@@ -98,15 +105,11 @@ def test_exposure_and_turnover() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(MetricsError, match="wiped out"):
-        metrics.daily_returns([DAY_NS, 2 * DAY_NS], [-1.0, 5.0], start_ns=0, starting_equity=100.0)
     with pytest.raises(MetricsError, match="increase strictly"):
         metrics.daily_returns([5, 5], [1.0, 1.0], start_ns=0, starting_equity=1.0)
     with pytest.raises(MetricsError, match="one length"):
         metrics.drawdown([5, 6], [1.0], start_ns=0, starting_equity=1.0)
     with pytest.raises(MetricsError, match="finite"):
         metrics.drawdown([5], [np.nan], start_ns=0, starting_equity=1.0)
-    with pytest.raises(MetricsError, match="positive for a leverage"):
-        metrics.exposure([0.0], [1.0], [1.0])
     with pytest.raises(MetricsError, match="must be positive"):
         metrics.turnover_per_day(1.0, 0.0, 1.0)

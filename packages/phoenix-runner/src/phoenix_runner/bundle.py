@@ -31,16 +31,17 @@
 - `bundle.sha256`: hash over the files that two equal runs share
 
 In the CSV files quantities, prices and money are exact decimals as text; `reference_price` is the
-mid of the quote in force at the fill, else the bar's close; `mid_*` are mids that many seconds
-after it, empty where none is known or the market was not seen that often. `purpose` is the
-strategy's own word for the order. `time` is `ts_ns` in ISO 8601.
+mid of the quote in force at the fill (in a market made of bars, of the assumed quote); `mid_*` are
+mids that many seconds after it, empty where none is known or the market was not seen that often.
+`purpose` is the strategy's own word for the order. `time` is `ts_ns` in ISO 8601.
 
 `summary.json`: `experiment_id`, `strategy`, `instrument_ids`, `venue`, `currency`, `start_utc`,
 `end_utc`, `trading_start_utc`, `bar_fills` (spread and slippage assumed if bars made the market,
 else null), `starting_equity`, `final_equity`, the attribution `gross`, `fees`, `spread`, `funding`,
 `net` and `residual` (money as decimal text), `orders`, `fills`, `positions` (counts),
 `open_positions` (signed quantity by instrument), `events` (replayed), `refusals`
-(`{strategy_id: {reason: count}}`), `gaps`.
+(`{strategy_id: {reason: count}}`), `gaps` (`what, start_ns, end_ns` each), `figures` (all of
+`summary.summarize`).
 
 The hash covers every file but `config_resolved.yaml` and `environment.json` (paths and machines;
 what matters of them is in `experiment.json`), `timing.json` (wall clock) and `report.html` (drawn
@@ -226,6 +227,24 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise BundleError(f"{folder / name}: must be a readable JSON file ({error})") from None
     return value
+
+
+def find_run(name: str, root: Path) -> Path:
+    """A finished run by its folder, or by the start of its id under `root`.
+
+    Raises BundleError if there is none, or more than one.
+    """
+    if is_finished(Path(name)):
+        return Path(name)
+    found = [p for p in finished_runs(root) if p.name.startswith(name)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise BundleError(f"{name!r} must name one run (fits {', '.join(p.name for p in found)})")
+    raise BundleError(
+        f"{name!r} must be the folder of a finished run, or the start of an id in {root} (no such "
+        "run); list them with `phoenix runs`"
+    )
 
 
 def finished_runs(root: Path) -> list[Path]:

@@ -25,6 +25,10 @@ class BundleError(RunnerError):
     """A run's folder is missing, unfinished or not what its hash says."""
 
 
+class StrategyFailedError(RunnerError):
+    """A strategy raised in a callback; the message names class, callback and log file."""
+
+
 class InterruptedRunError(RunnerError):
     """The user stopped the run; nothing was published."""
 

@@ -49,7 +49,7 @@ class Drawdown:
 
 @dataclass(frozen=True)
 class Exposure:
-    """How much was at risk, over the equity samples.
+    """How much was at risk, over the samples with equity left.
 
     `time_in_market`: share of samples with a position. Leverage is gross notional / equity.
     """
@@ -67,10 +67,8 @@ def daily_returns(
 
     The first day starts from `starting_equity` at `start_ns`; samples at or before that are ignored
     (they are the start). A sample at exactly midnight ends the day before it. Days without a sample
-    are absent, and what they moved falls to the next day present.
-
-    Raises [MetricsError][] if times do not increase or equity before a day's end is not positive (a
-    return on nothing is no number).
+    are absent, and what they moved falls to the next day present. A day that ends with nothing left
+    is the last one: no return can be earned on it.
 
     >>> day = daily_returns([DAY_NS // 2, DAY_NS, 2 * DAY_NS], [101.0, 102.0, 51.0],
     ...                     start_ns=0, starting_equity=100.0)
@@ -83,12 +81,10 @@ def daily_returns(
     last = np.flatnonzero(np.diff(days, append=np.iinfo(np.int64).max))
     closes = values[last]
     before = np.concatenate([[starting_equity], closes[:-1]])
-    if np.any(before <= 0):
-        raise MetricsError(
-            "equity must be positive to earn a return on it (was "
-            f"{before[before <= 0][0]:g} at a day's start); the account was wiped out"
-        )
-    return DailyReturns(day_ns=days[last] * DAY_NS, returns=closes / before - 1)
+    alive = np.logical_and.accumulate(before > 0)
+    return DailyReturns(
+        day_ns=days[last][alive] * DAY_NS, returns=closes[alive] / before[alive] - 1
+    )
 
 
 def monthly_returns(daily: DailyReturns) -> dict[str, float]:
@@ -173,12 +169,12 @@ def exposure(equity: ArrayLike, net_notional: ArrayLike, gross_notional: ArrayLi
     Exposure(time_in_market=0.5, mean_leverage=0.25, max_leverage=0.5, mean_net_leverage=-0.25)
     """
     base = np.asarray(equity, dtype=np.float64)
-    net = np.asarray(net_notional, dtype=np.float64)
-    gross = np.asarray(gross_notional, dtype=np.float64)
+    left = base > 0
+    base = base[left]
+    net = np.asarray(net_notional, dtype=np.float64)[left]
+    gross = np.asarray(gross_notional, dtype=np.float64)[left]
     if base.size == 0:
         return Exposure(0.0, 0.0, 0.0, 0.0)
-    if np.any(base <= 0):
-        raise MetricsError(f"equity must be positive for a leverage (was {base.min():g})")
     return Exposure(
         time_in_market=float(np.mean(gross > 0)),
         mean_leverage=float(np.mean(gross / base)),

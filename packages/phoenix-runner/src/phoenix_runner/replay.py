@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from phoenix_schemas.arrow import CATALOG_TYPES, TIME
+from phoenix_schemas.arrow import CATALOG_TYPES, TIME, bar_instrument
 from phoenix_schemas.instruments import InstrumentSpec
 from phoenix_schemas.timestamps import NS_PER_HOUR, NS_PER_MINUTE, format_utc
 
@@ -39,6 +39,17 @@ class Batch:
     type_name: str
     identifier: str
     table: pa.Table
+    derived: bool = False
+    """Made here from other rows: bars from trades, a market from bars, an assumed rate."""
+
+    @property
+    def instrument_id(self) -> str:
+        return bar_instrument(self.identifier) if self.type_name == "Bar" else self.identifier
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether the engine must be told which client it came from."""
+        return CATALOG_TYPES[self.type_name].is_custom
 
 
 @dataclass(frozen=True)
@@ -79,12 +90,15 @@ class GapFinder:
 class Replay:
     """One pass over the catalog for a suite, from `start_ns` to `end_ns` (excluded).
 
-    Raises NoDataError before any work if a type that the suite includes has no rows for an
-    instrument in the range.
+    The `warmup_ns` before the start are replayed too, as far as the catalog has them. Raises
+    NoDataError before any work if a type that the suite includes has no rows for an instrument in
+    the range.
     """
 
-    def __init__(self, suite: Suite, catalog: Catalog, start_ns: int, end_ns: int) -> None:
-        self.start_ns = start_ns
+    def __init__(
+        self, suite: Suite, catalog: Catalog, start_ns: int, end_ns: int, warmup_ns: int = 0
+    ) -> None:
+        self.start_ns = start_ns - warmup_ns
         self.end_ns = end_ns
         self._feeds = _feeds(suite, catalog, start_ns, end_ns)
         self._gaps = {
@@ -109,15 +123,10 @@ class Replay:
             if pending is not None and (window := pending.result()).batches:
                 yield window
 
-    def gaps(self) -> list[dict[str, str]]:
-        """Gaps of the market types that were read, for people and for the report's shading."""
+    def gaps(self) -> list[dict[str, Any]]:
+        """Gaps of the market types that were read, [start_ns, end_ns) each."""
         return [
-            {
-                "type": type_name,
-                "instrument_id": instrument_id,
-                "start_utc": format_utc(first),
-                "end_utc": format_utc(last),
-            }
+            {"what": f"{type_name} of {instrument_id}", "start_ns": first, "end_ns": last}
             for (type_name, instrument_id), finder in sorted(self._gaps.items())
             for first, last in finder.close(self.end_ns)
         ]
@@ -125,12 +134,11 @@ class Replay:
     def _read(self, start_ns: int, end_ns: int) -> Window:
         batches = [batch for feed in self._feeds for batch in feed.read(start_ns, end_ns)]
         for batch in batches:
-            instrument_id = batch.identifier.rsplit("-", 4)[0] if batch.type_name == "Bar" else (
-                batch.identifier
-            )  # fmt: skip
+            if batch.derived:
+                continue
             counts = self.rows.setdefault(batch.type_name, {})
-            counts[instrument_id] = counts.get(instrument_id, 0) + batch.table.num_rows
-            finder = self._gaps.get((batch.type_name, instrument_id))
+            counts[batch.instrument_id] = counts.get(batch.instrument_id, 0) + batch.table.num_rows
+            finder = self._gaps.get((batch.type_name, batch.instrument_id))
             if finder is not None:
                 finder.see(batch.table)
         order = {name: position for position, name in enumerate(CATALOG_TYPES)}
@@ -157,9 +165,10 @@ class Feed:
         if self.trade_bars is not None:
             bars = self.trade_bars.build(table, start_ns, end_ns)
             if bars is not None:
-                batches.append(Batch("Bar", self.trade_bars.bar_type, bars))
+                batches.append(Batch("Bar", self.trade_bars.bar_type, bars, derived=True))
         if self.market is not None and bars is not None:
-            batches.append(Batch("QuoteTick", self.instrument_id, self.market.quotes(bars)))
+            quotes = self.market.quotes(bars)
+            batches.append(Batch("QuoteTick", self.instrument_id, quotes, derived=True))
         return batches
 
 
@@ -183,7 +192,8 @@ class FlatFunding:
         interval = pa.array([self.section.interval_hours * 60] * len(times), pa.uint64())
         schema = CATALOG_TYPES[self.type_name].schema(self.instrument_id)
         arrays = [rate, interval, pa.nulls(len(times), TIME), stamp, stamp]
-        return [Batch(self.type_name, self.instrument_id, pa.table(arrays, schema=schema))]
+        table = pa.table(arrays, schema=schema)
+        return [Batch(self.type_name, self.instrument_id, table, derived=True)]
 
 
 def _feeds(suite: Suite, catalog: Catalog, start_ns: int, end_ns: int) -> list[Feed | FlatFunding]:

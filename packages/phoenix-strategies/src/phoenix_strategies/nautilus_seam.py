@@ -149,7 +149,7 @@ def _ignore(_event: TimeEvent) -> None:
 class SeamConfig(StrategyConfig):
     """A Nautilus strategy config that carries Phoenix's settings and the run's control."""
 
-    def __new__(cls, strategy_id: str, *_carried: Any) -> Self:
+    def __new__(cls, strategy_id: str, *_carried: Any, **_named: Any) -> Self:
         # The stubs give StrategyConfig no constructor; at run time it has this one.
         return super().__new__(cls, strategy_id=StrategyId(strategy_id))  # type: ignore[call-arg]
 
@@ -398,7 +398,7 @@ class PhoenixStrategy[S: StrategySettings](GuardedCallbacks, Strategy):
 class GuardedAlgorithm(GuardedCallbacks, ExecutionAlgorithm):
     """Base of execution algorithms: guarded callbacks; the run's control as `self.control`."""
 
-    def __new__(cls, algorithm_id: str, *_carried: Any) -> Self:
+    def __new__(cls, algorithm_id: str, *_carried: Any, **_named: Any) -> Self:
         config = ExecutionAlgorithmConfig(exec_algorithm_id=ExecAlgorithmId(algorithm_id))
         # The stubs give ExecutionAlgorithm no __new__; at run time it takes the config there.
         return super().__new__(cls, config)  # type: ignore[call-arg]

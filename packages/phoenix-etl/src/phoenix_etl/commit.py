@@ -1,0 +1,143 @@
+"""Changes of a catalog that happen whole or not at all, by one process at a time.
+
+A change is first complete in the staging area, on disk. Then a journal is written that lists every
+move and removal, and only then are they done; a crash in between leaves the journal, and the next
+process carries it out again from where it stood. Every step may be repeated.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import filelock
+
+from phoenix_etl import durable
+from phoenix_etl.errors import CatalogLockedError, EtlError
+
+HIDDEN = ".phoenix"
+"""Folder in the catalog's root for staging, journal, lock and caches; no data lies in it."""
+
+
+class CatalogStore:
+    """The folder of a catalog: its staging area and its journal."""
+
+    def __init__(self, root: Path, manifest: Path) -> None:
+        self.root = root
+        self.manifest = manifest
+        self._hidden = root / HIDDEN
+        self._journal = self._hidden / "journal.json"
+        self._next_manifest = self._hidden / "manifest.next"
+
+    @property
+    def staging(self) -> Path:
+        return self._hidden / "staging"
+
+    @property
+    def stat_cache(self) -> Path:
+        return self._hidden / "stat_cache.json"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the catalog; a second process is refused with the holder's name."""
+        try:
+            durable.make_folder(self._hidden)
+            lock = filelock.FileLock(self._hidden / "lock", timeout=0)
+            lock.acquire()
+        except filelock.Timeout:
+            raise CatalogLockedError(
+                f"{self.root}: another process works on this catalog ({self._holder()}); "
+                "wait for it, or stop it and run the command again"
+            ) from None
+        except OSError as error:
+            raise EtlError(
+                f"{self.root}: cannot be written ({error.strerror or error}); "
+                "choose another --catalog or free the folder"
+            ) from error
+        holder = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "command": " ".join(Path(a).name if i == 0 else a for i, a in enumerate(sys.argv)),
+        }
+        (self._hidden / "holder.json").write_text(json.dumps(holder), "utf-8")
+        try:
+            yield
+        finally:
+            (self._hidden / "holder.json").unlink(missing_ok=True)
+            lock.release()
+
+    def _holder(self) -> str:
+        try:
+            holder = json.loads((self._hidden / "holder.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            return "its name is not known yet"
+        return f"process {holder['pid']} on {holder['host']}: {holder['command']}"
+
+    def recover(self) -> bool:
+        """Finish a change that a crash cut short, and clear the staging area.
+
+        Returns whether there was one. Call it holding the lock.
+        """
+        found = self._journal.exists()
+        if found:
+            self._carry_out()
+        for leftover in (self._next_manifest, durable.temporary_name(self.manifest)):
+            durable.remove(leftover)
+        for leftover in self._hidden.glob(".*.new"):
+            durable.remove(leftover)
+        if self.staging.exists():
+            shutil.rmtree(self.staging)
+        durable.make_folder(self.staging)
+        return found
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether a crash left a change half done (the next ingest finishes it)."""
+        return self._journal.exists()
+
+    def commit(self, moves: list[tuple[Path, str]], removals: list[str], manifest: bytes) -> None:
+        """Move staged files to their places (relative to the root), remove others, and replace the
+        manifest: after a crash at any instant, all of it or nothing of it is to be seen once the
+        catalog is opened again by phoenix-etl."""
+        targets = {target for _, target in moves}
+        for folder in sorted({source.parent for source, _ in moves}):
+            durable.sync_folder(folder)
+        durable.write_file(self._next_manifest, manifest)
+        journal = {
+            "moves": [[source.relative_to(self.root).as_posix(), t] for source, t in moves],
+            "removals": [path for path in removals if path not in targets],
+        }
+        durable.write_file(self._journal, json.dumps(journal).encode())
+        self._carry_out()
+
+    def _carry_out(self) -> None:
+        journal = json.loads(self._journal.read_text("utf-8"))
+        changed: set[Path] = set()
+        for path in journal["removals"]:
+            durable.remove(self.root / path)
+            changed.add((self.root / path).parent)
+        for source, target in journal["moves"]:
+            durable.move(self.root / source, self.root / target)
+            changed.add((self.root / target).parent)
+        for folder in sorted(changed):
+            if folder.exists():
+                durable.sync_folder(folder)
+        if self._next_manifest.exists():
+            durable.write_file(self.manifest, self._next_manifest.read_bytes())
+        durable.remove(self._journal)
+        durable.sync_folder(self._hidden)
+        durable.remove(self._next_manifest)
+        for folder in sorted(changed, reverse=True):
+            self._prune(folder)
+
+    def _prune(self, folder: Path) -> None:
+        """Remove folders that a removal left empty."""
+        while folder != self.root and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+            folder = folder.parent

@@ -1,0 +1,55 @@
+"""File operations that survive a crash: whole or not at all, and on disk when they return."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def sync_folder(folder: Path) -> None:
+    """Force a folder's entries (new names, renames, removals) to disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and its parents, durably."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+        sync_folder(path.parent)
+
+
+def temporary_name(path: Path) -> Path:
+    """Where [write_file][] writes before it renames."""
+    return path.with_name(f".{path.name}.new")
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Replace a file's content atomically: a reader sees the old or the new, never a part."""
+    make_folder(path.parent)
+    temporary = temporary_name(path)
+    with temporary.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, path)  # noqa: PTH105 -- the call that fault injection wraps
+    sync_folder(path.parent)
+
+
+def move(source: Path, target: Path) -> None:
+    """Move a file that is on disk to its place; doing it again after a crash is harmless."""
+    make_folder(target.parent)
+    if source.exists():
+        os.replace(source, target)  # noqa: PTH105
+
+
+def remove(path: Path) -> None:
+    """Remove a file if it is there."""
+    path.unlink(missing_ok=True)

@@ -1,0 +1,369 @@
+"""One block of CSV text into exact columns, and every line that cannot be one, with its reason.
+
+The fast path hands the block to `pyarrow.csv`, which reads decimals straight into integers at the
+precision the catalog keeps. It is lenient in places and stops at the first bad cell without naming
+the row, so a block that fails, loses a line, or holds a character no dump uses is read again line by
+line against a strict grammar; the good lines then take the fast path. Both paths yield the same
+columns.
+
+Columns by kind: PRICE, SIZE and PRICE_8 as int64 in units of the last decimal; AMOUNT as
+decimal128(38, 16); INTEGER and EPOCH as int64; DATETIME as int64 seconds; FLAG as bool; RATIO as
+float64; TEXT as string. UNUSED columns are dropped.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+
+import numpy as np
+import pyarrow as pa
+from phoenix_schemas.arrow import DECIMAL, MAX_VALUE
+from phoenix_schemas.datasets import Column, DatasetSpec, Kind
+from pyarrow import csv
+
+from phoenix_etl.errors import SourceError
+from phoenix_etl.reading import Block
+
+PRICE_8_PRECISION = 8
+_AMOUNT_PRECISION = 16
+# Characters that a number parser lets through but no dump writes: hexadecimal, blanks, quotes.
+_SUSPICIOUS = (b"x", b"X", b'"', b"\t", b"\x00")
+_INTEGER_LIMIT = 10**18
+
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
+_DECIMAL = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?")
+_DATETIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}(?::[0-9]{2}(?::[0-9]{2})?)?")
+_FLAGS = {"true": True, "True": True, "false": False, "False": False}
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A line that is not written, and why. `text` is the line as it stands."""
+
+    line: int
+    reason: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """Rows of one block: columns, the line of each row, rejected lines, blank lines."""
+
+    table: pa.Table
+    lines: np.ndarray
+    rejects: list[Reject]
+    blank_lines: int
+
+
+@dataclass(frozen=True)
+class Precisions:
+    """Decimals that the catalog keeps of an instrument's prices and sizes."""
+
+    price: int
+    size: int
+
+    def of(self, kind: Kind) -> int:
+        return {
+            Kind.PRICE: self.price,
+            Kind.SIZE: self.size,
+            Kind.PRICE_8: PRICE_8_PRECISION,
+            Kind.AMOUNT: _AMOUNT_PRECISION,
+        }[kind]
+
+
+SCALED = frozenset({Kind.PRICE, Kind.SIZE, Kind.PRICE_8})
+"""Kinds that become int64 in units of their last decimal."""
+
+
+def sniff_header(spec: DatasetSpec, first_line: str, name: str) -> tuple[tuple[Column, ...], bool]:
+    """Columns of a file in file order, and whether its first line is a header.
+
+    The line is a header when most of its cells are names this dataset has had. Otherwise the file has
+    the columns of the spec by position.
+
+    Raises SourceError when a header lacks a column, or the number of columns is wrong.
+    """
+    cells = [cell.strip().strip('"') for cell in first_line.split(",")]
+    by_name = {n: column for column in reversed(spec.columns) for n in reversed(column.names)}
+    # A name that is one column's own beats the same word as another's alias.
+    by_name |= {column.name: column for column in spec.columns}
+    known = [by_name.get(cell) for cell in cells]
+    if 2 * sum(column is not None for column in known) <= len(cells):
+        if len(cells) != len(spec.columns):
+            raise SourceError(
+                f"{name}:1: {spec.name} must have {len(spec.columns)} columns "
+                f"(has {len(cells)}: {first_line[:80]!r}); is this another file?"
+            )
+        return spec.columns, False
+    for cell, column in zip(cells, known, strict=True):
+        if column is None:
+            raise SourceError(
+                f"{name}:1: unknown column {cell!r} in the header of {spec.name}; "
+                f"known columns: {', '.join(c.name for c in spec.columns)}"
+            )
+    found = [column for column in known if column is not None]
+    names = [column.name for column in found]
+    for column in spec.columns:
+        if names.count(column.name) != 1 and column.kind is not Kind.UNUSED:
+            raise SourceError(
+                f"{name}:1: the header must name {column.name} once "
+                f"(names it {names.count(column.name)} times: {first_line[:120]!r})"
+            )
+    return tuple(found), True
+
+
+class BlockParser:
+    """Parses blocks of one file; safe to call from several threads.
+
+    `columns` in file order (from [sniff_header][]), `name` for messages.
+    """
+
+    def __init__(self, columns: tuple[Column, ...], precisions: Precisions) -> None:
+        self._columns = columns
+        self._precisions = precisions
+        self._names = [column.name for column in columns]
+        kept = [column for column in columns if column.kind is not Kind.UNUSED]
+        self._kept = kept
+        # A blank is legal only inside a DATETIME, once.
+        self._blanks_per_line = sum(c.kind is Kind.DATETIME for c in columns)
+        self._convert = csv.ConvertOptions(
+            column_types={c.name: self._csv_type(c) for c in kept},
+            include_columns=[c.name for c in kept],
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+            true_values=["true", "True"],
+            false_values=["false", "False"],
+            timestamp_parsers=[csv.ISO8601],
+        )
+        self._parse = csv.ParseOptions(quote_char=False, ignore_empty_lines=False)
+        self._grammar: list[Callable[[str], str | None]] = [
+            self._cell_check(column) for column in columns
+        ]
+
+    def __call__(self, block: Block) -> Parsed:
+        """Columns of a block; never raises for a bad line."""
+        table = None
+        if (
+            not any(mark in block.data for mark in _SUSPICIOUS)
+            and block.data.count(b" ") == block.lines * self._blanks_per_line
+        ):
+            table = self._fast(block.data, block.lines)
+        if table is not None:
+            lines = np.arange(block.first_line, block.first_line + block.lines, dtype=np.int64)
+            return Parsed(table, lines, [], 0)
+        return self._strict(block)
+
+    def empty(self) -> pa.Table:
+        """No rows, in the columns this parser yields."""
+        schema = pa.schema([pa.field(c.name, self._final_type(c)) for c in self._kept])
+        return schema.empty_table()
+
+    def _csv_type(self, column: Column) -> pa.DataType:
+        match column.kind:
+            case Kind.PRICE | Kind.SIZE | Kind.PRICE_8 | Kind.AMOUNT:
+                return pa.decimal128(38, self._precisions.of(column.kind))
+            case Kind.INTEGER | Kind.EPOCH:
+                return pa.int64()
+            case Kind.DATETIME:
+                return pa.timestamp("s")
+            case Kind.FLAG:
+                return pa.bool_()
+            case _:
+                return pa.string()
+
+    def _final_type(self, column: Column) -> pa.DataType:
+        match column.kind:
+            case Kind.AMOUNT:
+                return DECIMAL
+            case Kind.FLAG:
+                return pa.bool_()
+            case Kind.RATIO:
+                return pa.float64()
+            case Kind.TEXT:
+                return pa.string()
+            case _:
+                return pa.int64()
+
+    def _fast(self, data: bytes, rows: int) -> pa.Table | None:
+        """The block by pyarrow's parser, or None if it needs the strict reading."""
+        try:
+            table = csv.read_csv(
+                pa.BufferReader(data),
+                read_options=csv.ReadOptions(
+                    column_names=self._names, use_threads=False, block_size=len(data) + 1
+                ),
+                parse_options=self._parse,
+                convert_options=self._convert,
+            )
+        except (pa.ArrowInvalid, pa.ArrowKeyError):
+            return None
+        if table.num_rows != rows:
+            return None
+        arrays = []
+        for column in self._kept:
+            array = table.column(column.name).combine_chunks()
+            if array.null_count and not column.nullable:
+                return None
+            exact = self._exact(column, array)
+            if exact is None:
+                return None
+            arrays.append(exact)
+        return pa.table(arrays, names=[c.name for c in self._kept])
+
+    def _exact(self, column: Column, array: pa.Array) -> pa.Array | None:
+        """The column as it is kept, or None if a value is out of range or inexact."""
+        match column.kind:
+            case Kind.PRICE | Kind.SIZE | Kind.PRICE_8:
+                limit = MAX_VALUE * 10 ** self._precisions.of(column.kind)
+                values = _int64_of_decimals(array)
+                if values is None or (len(values) and max(-values.min(), values.max()) > limit):
+                    return None
+                return pa.array(values)
+            case Kind.AMOUNT:
+                words = decimal_words(array)
+                # |value| <= MAX_VALUE holds surely when the high word is within these bounds.
+                high = words[:, 1]
+                bound = (MAX_VALUE * 10**_AMOUNT_PRECISION) >> 64
+                if len(high) and (high.min() < -bound or high.max() >= bound):
+                    return None
+                return array
+            case Kind.DATETIME:
+                return array.cast(pa.int64())
+            case Kind.RATIO:
+                return _exact_floats(array)
+            case Kind.INTEGER | Kind.EPOCH:
+                values = array.to_numpy()
+                if len(values) and max(-values.min(), values.max()) >= _INTEGER_LIMIT:
+                    return None
+                return array
+            case _:
+                return array
+
+    def _strict(self, block: Block) -> Parsed:
+        """The block line by line: good lines by the fast path, the others with their reasons."""
+        rejects: list[Reject] = []
+        good: list[bytes] = []
+        lines: list[int] = []
+        blank = 0
+        for number, raw in enumerate(block.data.split(b"\n")[:-1], start=block.first_line):
+            raw = raw.removesuffix(b"\r")
+            if not raw.strip():
+                blank += 1
+                continue
+            try:
+                text = raw.decode("utf-8")
+            except UnicodeDecodeError:
+                shown = raw.decode("utf-8", errors="backslashreplace")
+                rejects.append(Reject(number, "bytes must be UTF-8", shown))
+                continue
+            reason = self._line_reason(text)
+            if reason is None:
+                good.append(raw)
+                lines.append(number)
+            else:
+                rejects.append(Reject(number, reason, text))
+        if not good:
+            return Parsed(self.empty(), np.empty(0, np.int64), rejects, blank)
+        table = self._fast(b"\n".join(good) + b"\n", len(good))
+        if table is None:  # the grammar and the parser must agree; losing rows silently is worse
+            raise SourceError(
+                f"lines {lines[0]} to {lines[-1]}: the strict grammar accepts what the parser "
+                "refuses; this is a defect of phoenix-etl, please report these lines"
+            )
+        return Parsed(table, np.array(lines, np.int64), rejects, blank)
+
+    def _line_reason(self, text: str) -> str | None:
+        cells = text.split(",")
+        if len(cells) != len(self._columns):
+            return f"must have {len(self._columns)} columns (has {len(cells)})"
+        for column, check, cell in zip(self._columns, self._grammar, cells, strict=True):
+            if cell == "":
+                if column.nullable or column.kind is Kind.UNUSED:
+                    continue
+                return f"{column.name} must not be blank"
+            reason = check(cell)
+            if reason is not None:
+                return f"{column.name} {reason} (was {cell[:40]!r})"
+        return None
+
+    def _cell_check(self, column: Column) -> Callable[[str], str | None]:
+        match column.kind:
+            case Kind.PRICE | Kind.SIZE | Kind.PRICE_8 | Kind.AMOUNT:
+                precision = self._precisions.of(column.kind)
+                return lambda cell: _decimal_reason(cell, precision)
+            case Kind.INTEGER | Kind.EPOCH:
+                return lambda cell: None if _INTEGER.fullmatch(cell) else "must be a whole number"
+            case Kind.DATETIME:
+                return _datetime_reason
+            case Kind.FLAG:
+                return lambda cell: None if cell in _FLAGS else "must be true or false"
+            case Kind.RATIO:
+                return _ratio_reason
+            case _:
+                return lambda _cell: None
+
+
+def _decimal_reason(cell: str, precision: int) -> str | None:
+    if not _DECIMAL.fullmatch(cell):
+        return "must be a decimal number"
+    value = Decimal(cell)
+    if abs(value) > MAX_VALUE:
+        return f"must be within +-{MAX_VALUE}"
+    exponent = value.normalize().as_tuple().exponent
+    assert isinstance(exponent, int)  # the grammar admits finite numbers only
+    if -exponent > precision:
+        return f"needs {-exponent} decimals where the catalog keeps {precision}"
+    if len(value.as_tuple().digits) > 38:
+        return "must have at most 38 digits"
+    return None
+
+
+def _datetime_reason(cell: str) -> str | None:
+    if not _DATETIME.fullmatch(cell):
+        return "must be a time such as 2024-01-31 23:55:00"
+    try:
+        dt.datetime.fromisoformat(cell)
+    except ValueError:
+        return "must exist in the calendar"
+    return None
+
+
+def _ratio_reason(cell: str) -> str | None:
+    if not _DECIMAL.fullmatch(cell):
+        return "must be a decimal number"
+    return None if _float_is_exact(cell) else "must equal its shortest float64 form"
+
+
+def _float_is_exact(cell: str) -> bool:
+    try:
+        return Decimal(cell) == Decimal(repr(float(cell)))
+    except InvalidOperation:
+        return False  # overflows to infinity
+
+
+def _exact_floats(array: pa.Array) -> pa.Array | None:
+    """float64 of decimal texts, or None if one is not exact."""
+    texts = array.to_pylist()
+    exact = {t for t in set(texts) if t is not None}
+    if not all(_DECIMAL.fullmatch(t) and _float_is_exact(t) for t in exact):
+        return None
+    floats = {t: float(t) for t in exact}
+    return pa.array([None if t is None else floats[t] for t in texts], pa.float64())
+
+
+def decimal_words(array: pa.Array) -> np.ndarray:
+    """(n, 2) view of decimal128 values: low and high 64-bit words; nulls read as they lie."""
+    data = np.frombuffer(array.buffers()[1], dtype=np.int64)
+    return data[2 * array.offset : 2 * (array.offset + len(array))].reshape(-1, 2)
+
+
+def _int64_of_decimals(array: pa.Array) -> np.ndarray | None:
+    """Unscaled int64 values of decimal128, or None if one does not fit."""
+    words = decimal_words(array)
+    low = np.ascontiguousarray(words[:, 0])
+    return low if np.array_equal(words[:, 1], low >> 63) else None

@@ -1,0 +1,768 @@
+"""From dump files to a committed catalog: inventory, plan, read, build, commit.
+
+Files are read and days are built by workers of a `concurrent.futures.Executor`; they write to the
+staging area only. The coordinator builds a day once every file that may hold rows of it has been
+read, and commits finished days in batches. Worker count and order of completion change nothing in
+the result.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+from phoenix_schemas.arrow import CATALOG_TYPES
+from phoenix_schemas.instruments import (
+    InstrumentSpec,
+    default_specs_text,
+    load_instrument_specs,
+)
+from phoenix_schemas.timestamps import NS_PER_DAY, day_start
+
+from phoenix_etl import durable
+from phoenix_etl import manifest as manifests
+from phoenix_etl.commit import CatalogStore
+from phoenix_etl.config import EtlConfig
+from phoenix_etl.errors import CatalogError, EtlError, NothingFoundError, SourceError
+from phoenix_etl.inventory import Inventory, SourceFile, take_inventory
+from phoenix_etl.manifest import FileEntry, Manifest, PartitionEntry, PartitionInput
+from phoenix_etl.parsing import Reject
+from phoenix_etl.partitions import Part, Partition, PartitionTask, build_partition
+from phoenix_etl.plan import PlannedFile, plan_files
+from phoenix_etl.source_rows import ReadOptions, ReadResult, lines_of, read_source
+from phoenix_etl.validation import write_validation_report
+
+COMMIT_INTERVAL_S = 5.0
+_INLINE_BYTES = 64 << 20
+"""Below this much input, starting worker processes costs more than it saves."""
+
+
+class Progress(Protocol):
+    """What a person watching an ingest is told."""
+
+    def start(self, files: int, total_bytes: int) -> None: ...
+    def advance(self, bytes_read: int, rows: int) -> None: ...
+    def file_done(self, path: str) -> None: ...
+    def note(self, message: str) -> None: ...
+
+
+class Silent:
+    """A [Progress][] for machines."""
+
+    def start(self, files: int, total_bytes: int) -> None:
+        pass
+
+    def advance(self, bytes_read: int, rows: int) -> None:
+        pass
+
+    def file_done(self, path: str) -> None:
+        pass
+
+    def note(self, message: str) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class IngestResult:
+    """What a run did. `manifest` is the catalog's state after it."""
+
+    manifest: Manifest
+    files_read: int
+    files_known: int
+    rows_read: int
+    partitions_built: int
+    partitions_removed: int
+    restated: tuple[str, ...]
+    failed: dict[str, str]
+    recovered: bool
+
+    @property
+    def nothing_to_do(self) -> bool:
+        return not (self.files_read or self.partitions_built or self.partitions_removed)
+
+
+def ingest(
+    config: EtlConfig,
+    *,
+    progress: Progress | None = None,
+    executor: Executor | None = None,
+    rehash: bool = False,
+) -> IngestResult:
+    """Bring the catalog of `config` up to date with its raw roots.
+
+    Without an `executor`, work runs in this process or on `ingest_workers` spawned processes; any
+    other executor must reach the same paths.
+
+    Raises NothingFoundError when nothing matches, UsageError for settings that cannot be carried out,
+    CatalogLockedError when another process holds the catalog. Files that cannot be read are named in
+    `IngestResult.failed`; the others are ingested.
+    """
+    if not config.raw_roots:
+        raise NothingFoundError("raw_roots must name a folder (was empty); pass --raw-root")
+    inventory = take_inventory(config.raw_roots)
+    start_ns, end_ns = config.range_ns
+    chosen = inventory.select(
+        market=config.universe,
+        symbols=config.symbols,
+        datasets=config.datasets,
+        start_ns=start_ns,
+        end_ns=end_ns,
+    )
+    if not chosen:
+        raise NothingFoundError(_nothing_matches(config, inventory))
+    specs = load_instrument_specs(config.instrument_specs_path)
+    planned = plan_files(config, chosen, specs)
+    store = CatalogStore(config.catalog, config.manifest)
+    durable_errors = (OSError,)
+    with store.locked():
+        try:
+            recovered = store.recover()
+            run = _Run(config, planned, specs, store, progress or Silent(), rehash)
+            return run.execute(executor, recovered)
+        except durable_errors as error:
+            raise EtlError(
+                f"{store.root}: cannot be written ({error.strerror or error}); the catalog is as it "
+                "was after the last commit. Free the disk or the folder and run the command again"
+            ) from error
+
+
+def _nothing_matches(config: EtlConfig, inventory: Inventory) -> str:
+    there = sorted(
+        {f"{f.symbol} {f.dataset}" for f in inventory.files if f.market == config.universe}
+    )
+    days = sorted(f.date_key for f in inventory.files if f.market == config.universe)
+    span = f", {days[0]} to {days[-1]}" if days else ""
+    asked = []
+    if config.symbols:
+        asked.append(f"symbols {', '.join(config.symbols)}")
+    if config.datasets:
+        asked.append(f"datasets {', '.join(config.datasets)}")
+    if config.start or config.end or config.start_date_key or config.end_date_key:
+        begin = config.start or config.start_date_key or "the beginning"
+        end = config.end or config.end_date_key or "the end"
+        asked.append(f"{begin} to {end}")
+    return (
+        f"no dump file matches {'; '.join(asked) or config.universe}; {config.universe} files there: "
+        f"{', '.join(there[:12]) or 'none'}{' ...' if len(there) > 12 else ''}{span}"
+    )
+
+
+DayKey = tuple[str, str, str, str]
+"""(market, dataset, symbol, ISO day)."""
+
+
+@dataclass
+class _FileState:
+    """A planned file during a run."""
+
+    plan: PlannedFile
+    known: FileEntry | None = None
+    read: ReadResult | None = None
+    failed: bool = False
+    pending: bool = False
+
+    @property
+    def days(self) -> dict[str, int]:
+        if self.read is not None:
+            return self.read.report.days
+        return self.known.report.days if self.known is not None else {}
+
+
+@dataclass
+class _Staged:
+    """Finished work that waits for its commit."""
+
+    moves: list[tuple[Path, str]] = field(default_factory=list)
+    removals: list[str] = field(default_factory=list)
+    changed: bool = False
+
+
+class _Run:
+    """One ingest, under the catalog's lock."""
+
+    def __init__(
+        self,
+        config: EtlConfig,
+        planned: list[PlannedFile],
+        specs: dict[str, InstrumentSpec],
+        store: CatalogStore,
+        progress: Progress,
+        rehash: bool,
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._progress = progress
+        self._specs = specs
+        before = manifests.load(store.manifest)
+        self._manifest = before or Manifest()
+        self._files: dict[str, FileEntry] = dict(self._manifest.files)
+        self._failed: dict[str, str] = dict(self._manifest.failed)
+        self._partitions: dict[str, PartitionEntry] = dict(self._manifest.partitions)
+        self._instruments = dict(self._manifest.instruments)
+        self._states = {p.source.path: _FileState(p) for p in planned}
+        self._cache = _StatCache(store.stat_cache, rehash)
+        self._restated: list[str] = []
+        self._staged = _Staged()
+        self._last_commit = time.monotonic()
+        self._built = 0
+        self._removed = 0
+        self._rows_read = 0
+        self._read_count = 0
+        self._run_failed: dict[str, str] = {}
+
+    def execute(self, executor: Executor | None, recovered: bool) -> IngestResult:
+        unknown = [s for s in self._states.values() if not self._is_known(s)]
+        total = sum(s.plan.source.size_bytes for s in unknown)
+        self._progress.start(len(unknown), total)
+        self._stage_instruments()
+        with self._workers(executor, len(unknown), total) as (pool, inline):
+            scheduler = _Scheduler(self, pool, inline)
+            scheduler.run(unknown)
+        self._commit_staged(final=True)
+        self._cache.save()
+        result = IngestResult(
+            manifest=self._current(),
+            files_read=self._read_count,
+            files_known=len(self._states) - len(unknown),
+            rows_read=self._rows_read,
+            partitions_built=self._built,
+            partitions_removed=self._removed,
+            restated=tuple(sorted(self._restated)),
+            failed=self._run_failed,
+            recovered=recovered,
+        )
+        write_validation_report(result.manifest, self._config.validation_report)
+        return result
+
+    @contextmanager
+    def _workers(
+        self, executor: Executor | None, files: int, total: int
+    ) -> Iterator[tuple[Executor | None, int]]:
+        """The executor to use (None: this process) and the threads each task may use."""
+        cores = os.cpu_count() or 1
+        if executor is not None:
+            yield executor, 1
+            return
+        workers = min(self._config.ingest_workers or cores, max(files, 1))
+        if workers == 1 or total < _INLINE_BYTES:
+            yield None, cores if self._config.ingest_workers is None else workers
+            return
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(workers, context, initializer=_ignore_interrupts)
+        try:
+            yield pool, max(1, cores // workers)
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+        pool.shutdown()
+
+    def _is_known(self, state: _FileState) -> bool:
+        """Whether the manifest holds this file's rows as they would be read now."""
+        source = state.plan.source
+        entry = self._files.get(source.path)
+        if entry is None or source.path in self._failed:
+            return False
+        sha256 = self._cache.sha256(source, entry)
+        if sha256 != entry.report.sha256:
+            self._restated.append(source.path)
+            self._progress.note(f"{source.path}: its content changed; it is read again")
+            return False
+        if entry.fingerprint != state.plan.fingerprint(sha256):
+            return False
+        share = entry.report.rejected / max(1, entry.report.rows_read)
+        if entry.report.rejected and (self._config.strict or share > self._config.max_reject_share):
+            return False
+        state.known = entry
+        return True
+
+    def finish_read(self, state: _FileState, result: ReadResult | SourceError, first: bool) -> None:
+        """Take the outcome of reading a file (`first` is False for the rereading of a known one)."""
+        source = state.plan.source
+        if isinstance(result, SourceError):
+            self._run_failed[source.path] = self._failed[source.path] = str(result)
+            state.failed = True
+            self._staged.changed = True
+            self._progress.note(f"left out: {result}")
+            return
+        state.read = result
+        if not first:
+            return
+        self._read_count += 1
+        self._rows_read += result.report.rows_read
+        self._cache.remember(source, result.report.sha256)
+        self._failed.pop(source.path, None)
+        self._files[source.path] = FileEntry(
+            market=source.market,
+            dataset=source.dataset,
+            symbol=source.symbol,
+            period=source.period,
+            date_key=source.date_key,
+            size_bytes=source.size_bytes,
+            mtime_ns=source.mtime_ns,
+            fingerprint=state.plan.fingerprint(result.report.sha256),
+            report=result.report,
+        )
+        self._stage_rejects(rejects_path(source), source.path, result.rejects)
+        self._staged.changed = True
+        self._progress.file_done(source.path)
+
+    def inputs_of(self, key: DayKey) -> dict[str, str]:
+        """Source files (with fingerprints) that hold rows of a day, by all that is known."""
+        market, dataset, symbol, day = key
+        return {
+            path: entry.fingerprint
+            for path, entry in self._files.items()
+            if day in entry.report.days
+            and (entry.market, entry.dataset, entry.symbol) == (market, dataset, symbol)
+            and not (path in self._states and self._states[path].failed)
+        }
+
+    def is_current(self, key: DayKey, inputs: dict[str, str]) -> bool:
+        entry = self._partitions.get("/".join(key))
+        if entry is None:
+            return not inputs
+        return {path: i.fingerprint for path, i in entry.inputs.items()} == inputs
+
+    def finish_build(self, key: DayKey, inputs: dict[str, str], built: Partition, at: Path) -> None:
+        market, dataset, symbol, day = key
+        name = "/".join(key)
+        self._drop(name)
+        conflicts = None
+        if built.conflicts:
+            conflicts = f"rejects/{market}/{dataset}/{symbol}-{day}-conflicts.csv"
+            rows = []
+            for source in sorted({c.source for c in built.conflicts}):
+                mine = [c for c in built.conflicts if c.source == source]
+                texts = lines_of(self._states[source].plan.source, {c.line for c in mine})
+                rows += [(source, Reject(c.line, c.reason, texts[c.line])) for c in mine]
+            self._stage_file(conflicts, _rejects_csv(rows))
+        for file in built.files:
+            self._staged.moves.append((at / file.path, file.path))
+        instrument = next(self._states[p].plan.instrument for p in inputs if p in self._states)
+        self._partitions[name] = PartitionEntry(
+            market=self._states[next(iter(inputs))].plan.source.market,
+            dataset=dataset,
+            symbol=symbol,
+            day=day,
+            instrument_id=instrument.instrument_id,
+            files=list(built.files),
+            inputs={
+                path: PartitionInput(fingerprint=inputs[path], counts=built.inputs[path])
+                for path in sorted(inputs)
+            },
+            stats=built.stats,
+            conflicts_file=conflicts,
+        )
+        self._built += 1
+        self._staged.changed = True
+        if time.monotonic() - self._last_commit > COMMIT_INTERVAL_S:
+            self._commit_staged()
+
+    def drop_partition(self, key: DayKey) -> None:
+        """Remove a day that no source file has rows of any more."""
+        if self._drop("/".join(key)):
+            self._removed += 1
+            self._staged.changed = True
+
+    def _drop(self, name: str) -> bool:
+        old = self._partitions.pop(name, None)
+        if old is None:
+            return False
+        self._staged.removals += [file.path for file in old.files]
+        if old.conflicts_file:
+            self._staged.removals.append(old.conflicts_file)
+        return True
+
+    def days_before(self, path: str) -> list[str]:
+        """Days that a file held rows of when it was last taken."""
+        entry = self._manifest.files.get(path)
+        return list(entry.report.days) if entry is not None else []
+
+    def _stage_rejects(self, target: str, name: str, rejects: list[Reject]) -> None:
+        if rejects:
+            self._stage_file(target, _rejects_csv([(name, r) for r in rejects]))
+        elif (self._store.root / target).exists():
+            self._staged.removals.append(target)
+
+    def _stage_file(self, target: str, data: bytes) -> None:
+        staged = self._store.staging / "files" / target
+        staged.parent.mkdir(parents=True, exist_ok=True)
+        with staged.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        self._staged.moves = [m for m in self._staged.moves if m[1] != target]
+        self._staged.moves.append((staged, target))
+        self._staged.changed = True
+
+    def _stage_instruments(self) -> None:
+        """Instruments of this run as NautilusTrader writes them, and the specifications file."""
+        from nautilus_trader.persistence import ParquetDataCatalog
+
+        wanted = {s.plan.instrument.instrument_id for s in self._states.values()}
+        folder = self._store.staging / "instruments"
+        folder.mkdir(parents=True, exist_ok=True)
+        instruments = [self._specs[i].to_nautilus() for i in sorted(wanted)]
+        ParquetDataCatalog(str(folder)).write_instruments(instruments)
+        for path in sorted(folder.rglob("*.parquet")):
+            target = path.relative_to(folder).as_posix()
+            sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+            if self._instruments.get(target) != sha256 or not (self._store.root / target).exists():
+                self._instruments[target] = sha256
+                with path.open("rb") as stream:
+                    os.fsync(stream.fileno())
+                self._staged.moves.append((path, target))
+                self._staged.changed = True
+        specs_path = self._config.instrument_specs_path
+        text = Path(specs_path).read_text("utf-8") if specs_path else default_specs_text()
+        copy = self._store.root / "instrument_specs.yaml"
+        if not copy.exists() or copy.read_text("utf-8") != text:
+            self._stage_file("instrument_specs.yaml", text.encode())
+
+    def _current(self) -> Manifest:
+        return msgspec.structs.replace(
+            self._manifest,
+            code_version=metadata.version("phoenix-etl"),
+            git_commit=_git_commit(),
+            nautilus_version=metadata.version("nautilus_trader"),
+            arrow_schemas=_schema_fingerprints(),
+            options=_options(self._config),
+            raw_roots=[str(Path(r).resolve()) for r in self._config.raw_roots],
+            instruments=dict(sorted(self._instruments.items())),
+            files=self._files,
+            failed=self._failed,
+            partitions=self._partitions,
+        )
+
+    def _commit_staged(self, final: bool = False) -> None:
+        self._last_commit = time.monotonic()
+        data = manifests.encode(self._current())
+        if not self._staged.changed:
+            same = self._store.manifest.exists() and self._store.manifest.read_bytes() == data
+            if same or not final:
+                self._manifest_is(data)
+                return
+        self._check_ledger()
+        self._store.commit(self._staged.moves, self._staged.removals, data)
+        self._staged = _Staged()
+        self._manifest_is(data)
+
+    def _manifest_is(self, data: bytes) -> None:
+        self._manifest = manifests.decode(data, self._store.manifest)
+
+    def _check_ledger(self) -> None:
+        """Every row of a partition's inputs must be written, a duplicate or a conflict."""
+        for name, entry in self._partitions.items():
+            written = sum(i.counts.written for i in entry.inputs.values())
+            for path, share in entry.inputs.items():
+                counts = share.counts
+                if counts.rows != counts.written + counts.duplicates + counts.conflicts:
+                    raise CatalogError(
+                        f"{name}: the rows of {path} do not add up ({counts}); nothing is committed. "
+                        "This is a defect of phoenix-etl, please report it"
+                    )
+            if any(file.rows != written for file in entry.files):
+                raise CatalogError(
+                    f"{name}: {written} rows are accounted for, its files hold others; nothing is "
+                    "committed. This is a defect of phoenix-etl, please report it"
+                )
+
+
+class _Scheduler:
+    """Hands out reading and building so that a day is built when all its rows are there."""
+
+    def __init__(self, run: _Run, pool: Executor | None, threads: int) -> None:
+        self._run = run
+        self._pool = pool
+        self._threads = threads
+        self._running: dict[Future[Any], Callable[[Any], None]] = {}
+        self._to_read: list[_FileState] = []
+        self._open_days: dict[DayKey, None] = {}
+        self._spills: dict[tuple[str, str], Path] = {}
+        self._waiting: dict[DayKey, set[str]] = {}
+        self._serial = 0
+
+    def run(self, unknown: list[_FileState]) -> None:
+        self._to_read = list(unknown)
+        for state in unknown:
+            self._open(state, [*self._run.days_before(state.plan.source.path)])
+        for state in self._run._states.values():
+            self._open(state, state.days)
+        try:
+            while self._to_read or self._running or self._open_days or self._waiting:
+                self._fill()
+                if not self._running:
+                    continue
+                done, _ = wait(self._running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    self._running.pop(future)(future)
+        except BaseException:
+            for future in self._running:
+                future.cancel()
+            raise
+
+    def _open(self, state: _FileState, days: Any) -> None:
+        source = state.plan.source
+        for day in days:
+            self._open_days.setdefault((source.market, source.dataset, source.symbol, day))
+
+    def _fill(self) -> None:
+        """Start what can be started; builds come before reads, so that spills do not pile up."""
+        self._close_days()
+        limit = 1 if self._pool is None else 2 * getattr(self._pool, "_max_workers", 4)
+        while self._to_read and len(self._running) < limit:
+            self._read(self._to_read.pop(0), None)
+            self._close_days()
+
+    def _close_days(self) -> None:
+        """Build every open day that no unread file can still add to."""
+        horizon: dict[tuple[str, str, str], int] = {}
+        unread = [*self._to_read, *(s for s in self._run._states.values() if s.pending)]
+        for state in unread:
+            source = state.plan.source
+            group = (source.market, source.dataset, source.symbol)
+            first = source.span_ns[0] - NS_PER_DAY
+            horizon[group] = min(first, horizon.get(group, first))
+        for key in list(self._open_days):
+            limit = horizon.get(key[:3])
+            if limit is not None and day_start(date.fromisoformat(key[3])) >= limit:
+                continue
+            del self._open_days[key]
+            self._prepare(key)
+
+    def _prepare(self, key: DayKey) -> None:
+        """Build a day, drop it, or leave it, once every file that holds rows of it is known."""
+        inputs = self._run.inputs_of(key)
+        if self._run.is_current(key, inputs):
+            self._discard_spills(key)
+            return
+        if not inputs:
+            self._run.drop_partition(key)
+            return
+        missing = [p for p in inputs if (p, key[3]) not in self._spills]
+        if not missing:
+            self._build(key, inputs)
+            return
+        self._waiting[key] = set(missing)
+        for path in missing:
+            state = self._run._states.get(path)
+            if state is None:
+                raise CatalogError(
+                    f"{path}: needed to rebuild {'/'.join(key)} and no longer among the files; "
+                    "restore it, or widen the selection to include it"
+                )
+            self._read(state, frozenset({date.fromisoformat(key[3])}))
+
+    def _read(self, state: _FileState, only_days: frozenset[date] | None) -> None:
+        first = only_days is None
+        self._serial += 1
+        folder = self._run._store.staging / "spill" / str(self._serial)
+        source, options = state.plan.source, state.plan.options
+        state.pending = state.pending or first
+        if self._pool is None:
+            result = _read_task(
+                source, options, folder, self._threads, only_days, self._run._progress.advance
+            )
+            self._after_read(state, result, first, only_days)
+            return
+
+        def finished(future: Future[ReadResult | SourceError]) -> None:
+            outcome = future.result()
+            rows = outcome.report.rows_read if isinstance(outcome, ReadResult) else 0
+            self._run._progress.advance(source.size_bytes, rows)
+            self._after_read(state, outcome, first, only_days)
+
+        future = self._pool.submit(_read_task, source, options, folder, self._threads, only_days)
+        self._running[future] = finished
+
+    def _after_read(
+        self,
+        state: _FileState,
+        result: ReadResult | SourceError,
+        first: bool,
+        only_days: frozenset[date] | None,
+    ) -> None:
+        path = state.plan.source.path
+        if first:
+            state.pending = False
+        self._run.finish_read(state, result, first)
+        if isinstance(result, ReadResult):
+            for day, spill in result.spills.items():
+                self._spills[path, day.isoformat()] = spill
+            if first:
+                self._open(state, result.report.days)
+        for key in [k for k, missing in self._waiting.items() if path in missing]:
+            if only_days is not None and date.fromisoformat(key[3]) not in only_days:
+                continue
+            self._waiting[key].discard(path)
+            if not self._waiting[key]:
+                del self._waiting[key]
+                self._prepare(key)
+
+    def _build(self, key: DayKey, inputs: dict[str, str]) -> None:
+        plan = self._run._states[next(iter(inputs))].plan
+        self._serial += 1
+        staging = self._run._store.staging / "built" / str(self._serial)
+        task = PartitionTask(
+            spec=plan.spec,
+            instrument_id=plan.instrument.instrument_id,
+            precisions=plan.options.precisions,
+            parts=tuple(Part(path, self._spills[path, key[3]]) for path in inputs),
+            staging=staging,
+            memory_budget_bytes=self._run._config.memory_budget_bytes,
+        )
+        if self._pool is None:
+            built = build_partition(task)
+            self._discard_spills(key)
+            self._run.finish_build(key, inputs, built, staging)
+            return
+
+        def finished(future: Future[Partition]) -> None:
+            built = future.result()
+            self._discard_spills(key)
+            self._run.finish_build(key, inputs, built, staging)
+
+        self._running[self._pool.submit(build_partition, task)] = finished
+
+    def _discard_spills(self, key: DayKey) -> None:
+        for path, day in [s for s in self._spills if s[1] == key[3]]:
+            source = self._run._states[path].plan.source
+            if (source.market, source.dataset, source.symbol) == key[:3]:
+                self._spills.pop((path, day)).unlink(missing_ok=True)
+
+
+def _read_task(
+    source: SourceFile,
+    options: ReadOptions,
+    folder: Path,
+    threads: int,
+    only_days: frozenset[date] | None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> ReadResult | SourceError:
+    """Read a file; its own failure is a result, so that other files go on."""
+    try:
+        return read_source(
+            source,
+            options,
+            folder,
+            threads=threads,
+            only_days=only_days,
+            on_progress=on_progress,
+        )
+    except SourceError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        return error
+
+
+def _ignore_interrupts() -> None:
+    """Ctrl-C is the coordinator's to handle."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class _StatCache:
+    """sha256 of files whose size, mtime and inode did not change since they were hashed.
+
+    It lies outside the manifest, because it speaks of one machine.
+    """
+
+    def __init__(self, path: Path, rehash: bool) -> None:
+        self._path = path
+        self._rehash = rehash
+        try:
+            self._entries: dict[str, list[Any]] = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError):
+            self._entries = {}
+
+    def sha256(self, source: SourceFile, entry: FileEntry) -> str:
+        """Hash of a file, from the cache if its stat is the cached one."""
+        if entry.size_bytes != source.size_bytes:
+            return ""  # certainly another content
+        cached = self._entries.get(str(source.location.resolve()))
+        if not self._rehash and cached is not None and cached[:3] == _stat(source):
+            return str(cached[3])
+        reader = hashlib.sha256()
+        with source.location.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                reader.update(chunk)
+        self.remember(source, reader.hexdigest())
+        return reader.hexdigest()
+
+    def remember(self, source: SourceFile, sha256: str) -> None:
+        self._entries[str(source.location.resolve())] = [*_stat(source), sha256]
+
+    def save(self) -> None:
+        data = json.dumps(self._entries, indent=0, sort_keys=True).encode()
+        if not self._path.exists() or self._path.read_bytes() != data:
+            durable.write_file(self._path, data)
+
+
+def _stat(source: SourceFile) -> list[Any]:
+    return [source.size_bytes, source.mtime_ns, source.inode]
+
+
+def rejects_path(source: SourceFile) -> str:
+    """Where the rejected lines of a source file are kept, relative to the catalog root."""
+    return f"rejects/{source.market}/{source.dataset}/{source.period}/{Path(source.path).name}.csv"
+
+
+def _rejects_csv(rows: list[tuple[str, Reject]]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file", "line", "reason", "text"])
+    for name, reject in rows:
+        writer.writerow([name, reject.line, reject.reason, reject.text])
+    return text.getvalue().encode()
+
+
+def _options(config: EtlConfig) -> dict[str, Any]:
+    start_ns, end_ns = config.range_ns
+    return {
+        "universe": config.universe,
+        "symbols": config.symbols,
+        "datasets": config.datasets,
+        "trade_source": config.trade_source,
+        "quote_clock": config.quote_clock,
+        "start_ns": start_ns,
+        "end_ns": end_ns,
+        "strict": config.strict,
+        "max_reject_share": config.max_reject_share,
+    }
+
+
+def _schema_fingerprints() -> dict[str, str]:
+    return {
+        name: hashlib.sha256(kind.schema("").serialize().to_pybytes()).hexdigest()[:16]
+        for name, kind in CATALOG_TYPES.items()
+    }
+
+
+def _git_commit() -> str | None:
+    """Commit of a development checkout; None for an installed package."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None

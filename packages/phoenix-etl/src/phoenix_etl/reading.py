@@ -1,0 +1,140 @@
+"""Bytes of a dump file, CSV or ZIP, as newline-aligned blocks, hashed on the way.
+
+Blocks keep memory bounded whatever the file's size, and let a bad line be found by re-reading one
+block instead of the file. A ZIP's member name is never used as a path, and what it claims about its
+size is checked before it is believed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from phoenix_etl.errors import SourceError
+
+BLOCK_BYTES = 1 << 20
+MAX_LINE_BYTES = 1 << 20
+MAX_EXPANSION = 200
+"""Dump files deflate 5 to 20 times; a member that claims more than this is not one."""
+_SMALL_MEMBER = 64 << 20
+_NEWLINE = ord("\n")
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True)
+class Block:
+    """Whole lines of a file; `first_line` counts from 1."""
+
+    first_line: int
+    data: bytes
+    lines: int
+
+
+class SourceReader:
+    """Iterates over the blocks of one file; `sha256` (of the file as it lies on disk) after the last.
+
+    Raises SourceError for a file that cannot be read, is no proper ZIP, or whose `.CHECKSUM` file
+    beside it names another hash.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._path = path
+        self._name = name
+        self._hash = hashlib.sha256()
+        self.bytes_read = 0
+        """Bytes of the file on disk consumed so far."""
+
+    @property
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
+
+    def __iter__(self) -> Iterator[Block]:
+        try:
+            if self._path.suffix == ".zip":
+                yield from self._blocks_of_zip()
+            else:
+                with self._path.open("rb") as stream:
+                    yield from self._blocks(stream, hashed=True)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise SourceError(f"{self._name}: cannot be read ({reason})") from error
+        self._compare_checksum()
+
+    def _blocks_of_zip(self) -> Iterator[Block]:
+        with self._path.open("rb") as file:
+            while chunk := file.read(BLOCK_BYTES):
+                self._hash.update(chunk)
+            size = file.tell()
+            self._compare_checksum()
+            file.seek(0)
+            try:
+                with zipfile.ZipFile(file) as archive:
+                    member = self._only_member(archive, size)
+                    with archive.open(member) as stream:
+                        yield from self._blocks(stream, hashed=False)
+            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+                raise SourceError(
+                    f"{self._name}: not a whole ZIP ({error}); download it again"
+                ) from None
+            except RuntimeError as error:  # an encrypted member
+                raise SourceError(f"{self._name}: cannot be unpacked ({error})") from None
+            self.bytes_read = size
+
+    def _only_member(self, archive: zipfile.ZipFile, size: int) -> zipfile.ZipInfo:
+        members = [m for m in archive.infolist() if not m.is_dir()]
+        if len(members) != 1:
+            raise SourceError(f"{self._name}: must hold one CSV (holds {len(members)} files)")
+        member = members[0]
+        if member.file_size > max(_SMALL_MEMBER, size * MAX_EXPANSION):
+            raise SourceError(
+                f"{self._name}: its member claims {member.file_size:,} bytes out of {size:,}, "
+                f"more than {MAX_EXPANSION} times; not a dump file"
+            )
+        return member
+
+    def _blocks(self, stream: IO[bytes], *, hashed: bool) -> Iterator[Block]:
+        rest = b""
+        line = 1
+        first = True
+        while chunk := stream.read(BLOCK_BYTES):
+            if hashed:
+                self._hash.update(chunk)
+                self.bytes_read += len(chunk)
+            if first:
+                chunk = chunk.removeprefix(_BOM)
+                first = False
+            cut = chunk.rfind(b"\n") + 1
+            if cut == 0:
+                rest += chunk
+                if len(rest) > MAX_LINE_BYTES:
+                    raise SourceError(
+                        f"{self._name}:{line}: a line of over {MAX_LINE_BYTES:,} bytes; not a CSV"
+                    )
+                continue
+            data = rest + chunk[:cut]
+            rest = chunk[cut:]
+            lines = int(np.count_nonzero(np.frombuffer(data, np.uint8) == _NEWLINE))
+            yield Block(line, data, lines)
+            line += lines
+        if rest:
+            yield Block(line, rest + b"\n", 1)
+
+    def _compare_checksum(self) -> None:
+        """Compare with the `<file>.CHECKSUM` that the archive delivers beside a ZIP."""
+        companion = self._path.with_name(self._path.name + ".CHECKSUM")
+        if not companion.is_file():
+            return
+        words = companion.read_text("utf-8", errors="replace").split()
+        expected = words[0].lower() if words else ""
+        if expected != self.sha256:
+            raise SourceError(
+                f"{self._name}: sha256 {self.sha256} differs from its CHECKSUM file "
+                f"({expected or 'empty'}); download it again"
+            )
