@@ -267,7 +267,7 @@ def verify(catalog: Path, raw_roots: tuple[Path, ...], quiet: bool, as_json: boo
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Raw root to write.")
 @_list_option("--symbols", "Symbols to simulate; default BTCUSDT.")
 @click.option("--start", default="2024-01-01", show_default=True, help="First day, UTC.")
-@click.option("--days", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--days", type=click.IntRange(min=1), help="Default 1 (month: 30, defects: 9).")
 @click.option("--seed", type=click.IntRange(min=0), default=7, show_default=True)
 @click.option(
     "--profile",
@@ -282,7 +282,7 @@ def synth(
     out: Path,
     symbols: tuple[str, ...],
     start: str,
-    days: int,
+    days: int | None,
     seed: int,
     profile: str,
     compress: bool,
@@ -297,13 +297,14 @@ def synth(
         out,
         symbols=_split(symbols) or ["BTCUSDT"],
         start=utc_day(parse_utc(start)),
-        days=days,
+        days=days or {"month": 30, "defects": 9}.get(profile, 1),
         seed=seed,
         profile=profile,
         compress=compress,
+        progress=None if quiet else lambda done, total, name: _note(f"{done}/{total} {name}"),
     )
     if not quiet:
-        click.echo(f"dump files in {out}, the truth about them in {market.truth_folder}")
+        click.echo(f"dump files in {out}, the truth about them in {market.truth_root}")
 
 
 def _manifest_of(catalog: Path) -> Any:
