@@ -158,7 +158,7 @@ class OnePosition[S: StrategySettings](PhoenixStrategy[S]):
             self.market.last_funding_ns = data.ts_init // interval * interval
             self.market.next_funding_ns = self.market.last_funding_ns + interval
 
-    def order_update(self, order: OrderState | None, event: Any) -> None:  # noqa: ARG002  a hook
+    def order_update(self, order: OrderState | None, event: Any) -> None:
         held = self.ledger.position != 0
         if held and not self._held:
             self.opened(event)
