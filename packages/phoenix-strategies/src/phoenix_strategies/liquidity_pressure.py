@@ -14,10 +14,16 @@ from decimal import Decimal
 from typing import Annotated, Literal
 
 import msgspec
+from nautilus_trader.model import Bar, BarType, QuoteTick
+from phoenix_schemas.custom_data import BinanceBookDepthPct, BinanceRecord
+from phoenix_signals.liquidity import DepthImbalance
+from phoenix_signals.pressure import BarLpi
 
-from phoenix_strategies.gates import Gates, GatesConfig, MarketState
+from phoenix_strategies.gates import MS_NS, Gates, GatesConfig, MarketState
+from phoenix_strategies.intents import BUY, Market
+from phoenix_strategies.one_position import OnePosition
 from phoenix_strategies.settings import StrategySettings
-from phoenix_strategies.sizing import Caps
+from phoenix_strategies.sizing import Caps, size_fixed
 from phoenix_strategies.trade_cycle import Decision
 
 
@@ -32,6 +38,9 @@ class LiquidityPressureSettings(
     """Bars to decide on; None means the 1-minute bars of the traded instrument."""
     lookback_bars: Annotated[int, msgspec.Meta(ge=2)] = 60
     imbalance: Literal["l1", "depth_pct"] = "l1"
+    """Of the best quote, or of bookDepth within 5 %."""
+    depth_max_age_ms: Annotated[int, msgspec.Meta(ge=1)] = 60_000
+    """Older depth gives no imbalance."""
     entry_threshold: Annotated[float, msgspec.Meta(gt=0)] = 1.0
     exit_threshold: Annotated[float, msgspec.Meta(ge=0)] = 0.2
     max_spread_bps: float | None = 5.0
@@ -46,6 +55,13 @@ class LiquidityPressureSettings(
                 f"(was {self.exit_threshold}); 0.2"
             )
         self.all_gates()
+
+    @property
+    def needs_depth(self) -> bool:
+        """Whether bookDepth decides anything."""
+        g = self.gates
+        depth_gates = (g.depth_max_age_ms, g.min_depth_notional, g.depth_collapse_share)
+        return self.imbalance == "depth_pct" or depth_gates != (None, None, None)
 
     def bar_type_for(self, instrument_id: str) -> str:
         """The bar type of one instrument."""
@@ -113,3 +129,84 @@ class LiquidityPressurePolicy:
     def _direction(self, lpi: float) -> int:
         threshold = self.settings.entry_threshold
         return (lpi > threshold) - (lpi < -threshold)
+
+
+class LiquidityPressure(OnePosition[LiquidityPressureSettings]):
+    """Measures bar LPI at each close, with the quote known then, and carries out the decision."""
+
+    def begin(self) -> None:
+        super().begin()
+        settings = self.settings
+        self.policy = LiquidityPressurePolicy(settings)
+        self.gates = self.policy.gates
+        self._lpi = BarLpi(settings.lookback_bars, min(30, settings.lookback_bars))
+        self._imbalance = DepthImbalance(self.depth_pct)
+        self._reversal = False
+        self.subscribe_quotes(self.instrument_id)
+        self.subscribe_bars(BarType.from_str(settings.bar_type_for(str(self.instrument_id))))
+        if settings.needs_depth:
+            self.subscribe_custom("BinanceBookDepthPct")
+        if settings.gates.funding_window_minutes is not None:
+            self.subscribe_custom("BinanceFundingRate")
+
+    def on_quote(self, quote: QuoteTick) -> None:
+        self.quote = quote
+        if self.cycle.leaving is not None:
+            self.advance()
+
+    def receive(self, record: BinanceRecord) -> None:
+        if self.settings.imbalance == "depth_pct" and isinstance(record, BinanceBookDepthPct):
+            self._imbalance.update(record.ts_init, record.percentage, float(record.notional))
+
+    def on_bar(self, bar: Bar) -> None:
+        self.saw_bar(bar.ts_event)
+        market = self.look(self.clock.timestamp_ns())
+        spread, mid = market.rel_spread_bps, market.mid
+        # The windows take every bar, also one on which a gate will refuse.
+        self._lpi.update(
+            bar.volume.as_double(),
+            spread,
+            self._measure(market),
+            0.0 if mid is None else float(self.rules.price_increment) / mid * 5_000,  # half a tick
+        )
+        self._decide(market)
+
+    def _measure(self, market: MarketState) -> float | None:
+        """Imbalance of the best quote, or of depth if it is fresh enough."""
+        if self.settings.imbalance == "depth_pct":
+            age_limit = self.settings.depth_max_age_ms * MS_NS
+            fresh = market.depth_ts is not None and market.now - market.depth_ts <= age_limit
+            return self._imbalance.value if fresh else None
+        if self.quote is None:
+            return None
+        bid, ask = self.quote.bid_size.as_double(), self.quote.ask_size.as_double()
+        return (bid - ask) / (bid + ask) if bid + ask else None
+
+    def _decide(self, market: MarketState) -> None:
+        lpi = self._lpi.value
+        decision = self.policy.decide(lpi, market, side=self.cycle.side)
+        self._reversal = decision.act == "leave" and decision.side != 0
+        self.carry_out(decision, {"lpi": lpi, "spread_bps": market.rel_spread_bps}, self._entry)
+
+    def _entry(self, side: int) -> list[Market]:
+        quote = self.quote
+        price, visible = (
+            (quote.ask_price, quote.ask_size) if side == BUY else (quote.bid_price, quote.bid_size)
+        )
+        size = size_fixed(
+            self.settings.trade_size,
+            price=price.as_decimal(),
+            rules=self.rules,
+            caps=self.settings.caps,
+            equity=self.market.equity,
+            visible_quantity=visible.as_decimal(),
+        )
+        if size.refusal is not None:
+            self.refuse(size.refusal)
+            return []
+        return [Market(side, size.quantity, "entry")]
+
+    def closed(self) -> None:
+        if self._reversal:  # the close is confirmed: the same bar decides again, flat
+            self._reversal = False
+            self._decide(self.look(self.clock.timestamp_ns()))

@@ -17,7 +17,6 @@ from typing import Any
 
 from nautilus_trader.model import AggressorSide
 from phoenix_schemas.custom_data import BinanceBookDepthPct, BinanceFundingRate, BinanceRecord
-from phoenix_signals.engines import SignalEngine
 
 from phoenix_strategies.gates import Gates, MarketState
 from phoenix_strategies.intents import BUY, SELL, Intent, Limit, Market
@@ -28,7 +27,8 @@ from phoenix_strategies.trade_cycle import Decision, Phase, TradeCycle
 
 RAW_PRECISION = 16
 """Decimals of the `raw` integers of Nautilus prices and quantities."""
-HOUR_NS = 3_600_000_000_000
+MINUTE_NS = 60_000_000_000
+HOUR_NS = 60 * MINUTE_NS
 SLOW_SHARE = 1 / 200
 """Weight of one decision in the slow averages that a collapse is measured against."""
 
@@ -37,11 +37,10 @@ class OnePosition[S: StrategySettings](PhoenixStrategy[S]):
     """Base of the strategies that hold one position; see the module's text.
 
     A subclass extends `begin`, where it sets `signal` and `gates`, and may define
-    `opened` and `closed`.
+    `receive`, `opened` and `closed`.
     """
 
     gates: Gates
-    signal: SignalEngine
     depth_pct = 5.0
     """Depth that the gates see: notional within this percentage, both sides."""
 
@@ -50,12 +49,17 @@ class OnePosition[S: StrategySettings](PhoenixStrategy[S]):
         self.market = MarketState()
         self.quote: Any = None
         """The last quote, or None."""
+        self._bar_ts: int | None = None
+        self._bar_gap = 0
         self._depth_side: tuple[int, float] | None = None
         self._kills = 0
         self._held = False
         self._flat = True
 
     # What a subclass may fill in ----------------------------------------------------------------
+
+    def receive(self, record: BinanceRecord) -> None:
+        """A record of custom data."""
 
     def opened(self, event: Any) -> None:
         """The first fill of a position."""
@@ -65,11 +69,18 @@ class OnePosition[S: StrategySettings](PhoenixStrategy[S]):
 
     # What a subclass uses -----------------------------------------------------------------------
 
+    def saw_bar(self, ts: int) -> None:
+        """A 1-minute bar closed at `ts`: for the gate on missing bars."""
+        self._bar_gap = 0 if self._bar_ts is None else (ts - self._bar_ts) // MINUTE_NS - 1
+        self._bar_ts = ts
+
     def look(self, now: int) -> MarketState:
         """The market as the gates see it at `now`."""
         market, quote = self.market, self.quote
         market.now = now
         market.equity = float(self.equity())
+        if self._bar_ts is not None:
+            market.missing_bars = max((now - self._bar_ts) // MINUTE_NS - 1, self._bar_gap)
         if quote is not None:
             market.bid, market.ask = quote.bid_price.as_double(), quote.ask_price.as_double()
             market.quote_ts = quote.ts_init
@@ -138,10 +149,10 @@ class OnePosition[S: StrategySettings](PhoenixStrategy[S]):
     # What the base does -------------------------------------------------------------------------
 
     def on_data(self, data: Any) -> None:
-        """Custom data: what the gates need of it, then the signal engine."""
+        """Custom data: what the gates need of it, then the strategy's own use."""
         record = data.data
         self._watch(record)
-        self.signal.on_custom_data(record)
+        self.receive(record)
 
     def _watch(self, data: BinanceRecord) -> None:
         """Keep depth and funding times for the gates."""

@@ -22,6 +22,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from nautilus_trader.model import QuoteTick, TradeTick
+from phoenix_schemas.custom_data import BinanceRecord
 from phoenix_schemas.signal_records import SignalSnapshot
 from phoenix_signals.engines import LpiConfig, LpiEngine
 
@@ -264,9 +265,7 @@ class PhoenixLpi(OnePosition[PhoenixLpiSettings]):
         self.policy = PhoenixLpiPolicy(settings)
         self.gates = self.policy.gates
         self.depth_pct = settings.depth_pct_abs
-        self.signal: LpiEngine = LpiEngine(
-            settings.engine_config(float(self.rules.price_increment))
-        )
+        self.signal = LpiEngine(settings.engine_config(float(self.rules.price_increment)))
         self._guard: MarkoutGuard | None = None
         self.subscribe_quotes(self.instrument_id)
         self.subscribe_trades(self.instrument_id)
@@ -294,6 +293,9 @@ class PhoenixLpi(OnePosition[PhoenixLpiSettings]):
             trade.ts_init, trade.price.raw, trade.size.raw, aggressor(trade)
         ):  # fmt: skip
             self._decide()
+
+    def receive(self, record: BinanceRecord) -> None:
+        self.signal.on_custom_data(record)
 
     def _decide(self) -> None:
         while (snapshot := self.signal.maybe_emit()) is not None:

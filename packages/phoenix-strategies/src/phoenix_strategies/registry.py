@@ -14,10 +14,12 @@ from typing import Any
 
 from phoenix_signals.engines import LpiEngine
 from phoenix_signals.estimator import Versioned
-from phoenix_signals.pressure import Exhaustion, LeveragePrior, LiquidationPressure
+from phoenix_signals.liquidity import DepthImbalance
+from phoenix_signals.pressure import BarLpi, Exhaustion, LeveragePrior, LiquidationPressure
 
 from phoenix_strategies.ema_cross import EmaCross, EmaCrossSettings
 from phoenix_strategies.errors import UnknownStrategyError
+from phoenix_strategies.liquidity_pressure import LiquidityPressure, LiquidityPressureSettings
 from phoenix_strategies.nautilus_seam import GuardedAlgorithm, PhoenixStrategy, SeamConfig
 from phoenix_strategies.phoenix_lpi import PhoenixLpi, PhoenixLpiSettings
 from phoenix_strategies.run_control import RunControl
@@ -64,6 +66,15 @@ def _lpi_data(settings: PhoenixLpiSettings) -> frozenset[str]:
     return frozenset(types)
 
 
+def _bar_lpi_data(settings: LiquidityPressureSettings) -> frozenset[str]:
+    types = {"QuoteTick", "Bar"}
+    if settings.needs_depth:
+        types.add("BinanceBookDepthPct")
+    if settings.gates.funding_window_minutes is not None:
+        types.add("BinanceFundingRate")
+    return frozenset(types)
+
+
 _SPECS = {
     spec.name: spec
     for spec in (
@@ -74,6 +85,14 @@ _SPECS = {
             data_types=lambda _settings: frozenset({"Bar"}),
             posts_limit_orders=lambda _settings: False,
             estimators=lambda _settings: {},
+        ),
+        StrategySpec(
+            name="liquidity_pressure",
+            settings_type=LiquidityPressureSettings,
+            strategy_type=LiquidityPressure,
+            data_types=_bar_lpi_data,
+            posts_limit_orders=lambda _settings: False,
+            estimators=lambda _settings: _versions(BarLpi, DepthImbalance),
         ),
         StrategySpec(
             name="phoenix_lpi",
@@ -105,7 +124,8 @@ def find(name: str) -> StrategySpec:
     >>> find("ema_cros")
     Traceback (most recent call last):
     ...
-    phoenix_strategies.errors.UnknownStrategyError: strategy must be one of ema_cross, phoenix_lpi, or
+    phoenix_strategies.errors.UnknownStrategyError: strategy must be one of ema_cross, liquidity_pressure,
+    phoenix_lpi, or
     "package.module:SPEC" (was 'ema_cros'); did you mean ema_cross?
     """
     if name in _SPECS:
