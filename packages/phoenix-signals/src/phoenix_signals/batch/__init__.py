@@ -10,6 +10,7 @@ from phoenix_signals.batch.clocks import Buckets, notional, notional_clock, time
 from phoenix_signals.batch.covariance import (
     ew_covariance,
     hayashi_yoshida,
+    hayashi_yoshida_raw,
     rolling_covariance,
     shrinkage_covariance,
 )
@@ -80,6 +81,7 @@ __all__ = [
     "garman_klass_variance",
     "har_composite",
     "hayashi_yoshida",
+    "hayashi_yoshida_raw",
     "hold",
     "kalman_fusion",
     "ldr",
