@@ -71,17 +71,27 @@ class SourceFile:
     @property
     def days(self) -> tuple[dt.date, dt.date]:
         """First and last UTC day that the file's name covers."""
-        if self.period == "daily":
-            day = dt.date.fromisoformat(self.date_key)
-            return day, day
-        first = dt.date.fromisoformat(f"{self.date_key}-01")
-        return first, first.replace(day=calendar.monthrange(first.year, first.month)[1])
+        days = days_of_key(self.date_key)
+        return days[0], days[-1]
 
     @property
     def span_ns(self) -> tuple[int, int]:
         """The same as times, end exclusive."""
         first, last = self.days
         return day_start(first), day_start(last) + NS_PER_DAY
+
+
+def days_of_key(date_key: str) -> list[dt.date]:
+    """The UTC days that a file's date covers.
+
+    >>> len(days_of_key("2024-02")), days_of_key("2024-02-29")
+    (29, [datetime.date(2024, 2, 29)])
+    """
+    if len(date_key) == 10:
+        return [dt.date.fromisoformat(date_key)]
+    first = dt.date.fromisoformat(f"{date_key}-01")
+    count = calendar.monthrange(first.year, first.month)[1]
+    return [first + dt.timedelta(days=i) for i in range(count)]
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,6 @@ from phoenix_schemas.timestamps import NS_PER_HOUR, NS_PER_MINUTE
 from phoenix_etl.parsing import SCALED, Precisions
 
 ROW_GROUP_ROWS = 100_000
-_OWN_COLUMNS = frozenset({"ts_event", "ts_init", "line", "boundary"})
 _REPEATED = ("instrument_id", "type", "data_type", "aggressor_side")
 """Columns of few distinct values: only these are dictionary-encoded."""
 
@@ -85,8 +84,8 @@ class InputCounts(msgspec.Struct, frozen=True, kw_only=True):
 class PartitionStats(msgspec.Struct, frozen=True, kw_only=True):
     """What a reader of the data wants to know of a day, from its final rows.
 
-    `gaps` are the longest intervals without a row that exceed the dataset's own spacing (or 60 s for
-    event streams), as (last time before, first time after) in ns, up to [MAX_GAPS][] of them;
+    `gaps` are the longest intervals without a row that exceed the dataset's `gap_ns`, as
+    (last time before, first time after) in ns, up to [MAX_GAPS][] of them;
     `gap_count` counts all. `missing_ids` and `id_holes` count identifiers that do not follow on.
     """
 
@@ -107,7 +106,6 @@ class PartitionStats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 MAX_GAPS = 20
-_EVENT_GAP_NS = NS_PER_MINUTE
 
 
 @dataclass(frozen=True)
@@ -495,15 +493,12 @@ class _StatsOfDay:
 
     def add(self, table: pa.Table) -> None:
         ts = table.column("ts_event").to_numpy()
-        limit = self._spec.interval_ns or _EVENT_GAP_NS
-        before = ts[:-1]
-        steps = np.diff(ts)
-        for i in np.flatnonzero(steps > limit).tolist():
-            self._gaps.append((int(before[i]), int(ts[i + 1])))
         if self._first is None:
-            self._first = int(ts[0])
-        elif ts[0] - self._last > limit:
-            self._gaps.append((self._last, int(ts[0])))
+            self._first = self._last = int(ts[0])
+        if self._spec.gap_ns is not None:
+            times = np.concatenate([[self._last], ts])
+            for i in np.flatnonzero(np.diff(times) > self._spec.gap_ns).tolist():
+                self._gaps.append((int(times[i]), int(times[i + 1])))
         self._last = int(ts[-1])
         if self._spec.continuous_ids is not None:
             self._add_ids(table, *self._spec.continuous_ids)

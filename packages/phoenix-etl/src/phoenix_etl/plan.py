@@ -19,7 +19,7 @@ from phoenix_schemas.timestamps import NS_PER_DAY
 
 from phoenix_etl.config import EtlConfig
 from phoenix_etl.errors import UsageError
-from phoenix_etl.inventory import SourceFile
+from phoenix_etl.inventory import SourceFile, days_of_key
 from phoenix_etl.manifest import CONVERTER_VERSION
 from phoenix_etl.parsing import Precisions
 from phoenix_etl.source_rows import ReadOptions
@@ -116,7 +116,7 @@ class _Cover:
         self._all: dict[tuple[str, str, str], set[dt.date]] = defaultdict(set)
         for file in files:
             key = (file.market, file.dataset, file.symbol)
-            days = set(_days_of(file))
+            days = set(days_of_key(file.date_key))
             self._all[key] |= days
             if file.period == "daily":
                 self._daily[key] |= days
@@ -124,7 +124,7 @@ class _Cover:
     def replaced_days(self, file: SourceFile) -> frozenset[dt.date]:
         """Days around a file's period whose rows are taken from another file."""
         first, last = file.days
-        near = {first - _DAY, last + _DAY, *_days_of(file)}
+        near = {first - _DAY, last + _DAY, *days_of_key(file.date_key)}
         key = (file.market, file.dataset, file.symbol)
         replaced: set[dt.date] = set()
         if file.period == "monthly":
@@ -141,8 +141,3 @@ class _Cover:
 
 def _alternative(dataset: str) -> str | None:
     return {"aggTrades": "trades", "trades": "aggTrades"}.get(dataset)
-
-
-def _days_of(file: SourceFile) -> list[dt.date]:
-    first, last = file.days
-    return [first + i * _DAY for i in range((last - first).days + 1)]

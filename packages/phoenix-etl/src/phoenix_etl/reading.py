@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import numpy as np
+
 from phoenix_etl.errors import SourceError
 
 BLOCK_BYTES = 1 << 20
@@ -22,6 +24,7 @@ MAX_LINE_BYTES = 1 << 20
 MAX_EXPANSION = 200
 """Dump files deflate 5 to 20 times; a member that claims more than this is not one."""
 _SMALL_MEMBER = 64 << 20
+_NEWLINE = ord("\n")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -80,6 +83,8 @@ class SourceReader:
                 raise SourceError(
                     f"{self._name}: not a whole ZIP ({error}); download it again"
                 ) from None
+            except SourceError:
+                raise
             except RuntimeError as error:  # an encrypted member
                 raise SourceError(f"{self._name}: cannot be unpacked ({error})") from None
             self.bytes_read = size
@@ -117,7 +122,7 @@ class SourceReader:
                 continue
             data = rest + chunk[:cut]
             rest = chunk[cut:]
-            lines = data.count(b"\n")
+            lines = int(np.count_nonzero(np.frombuffer(data, np.uint8) == _NEWLINE))
             yield Block(line, data, lines)
             line += lines
         if rest:

@@ -131,7 +131,9 @@ class DatasetSpec:
     checks: tuple[Check, ...] = ()
     availability: Availability = Availability.AT_CLOCK
     interval_ns: int | None = None
-    """Spacing of the rows where it is fixed: gaps are counted against it."""
+    """Spacing of the rows where it is fixed."""
+    gap_ns: int | None = NS_PER_MINUTE
+    """A longer time without a row is reported as a gap; None where silence means nothing."""
     continuous_ids: tuple[str, str] | None = None
     """(first, last) id columns that run without holes from row to row."""
     alternative_to: str | None = None
@@ -369,6 +371,7 @@ _SPECS = (
         ),
         clock=("timestamp",),
         key=("ts_event", "percentage"),
+        gap_ns=2 * NS_PER_MINUTE,  # snapshots come 19 to 42 s apart
         checks=(
             Check(Rule.NOT_NEGATIVE, ("depth",)),
             Check(Rule.NOT_NEGATIVE, ("notional",)),
@@ -394,6 +397,7 @@ _SPECS = (
         clock=("create_time",),
         key=("create_time",),
         interval_ns=5 * NS_PER_MINUTE,
+        gap_ns=5 * NS_PER_MINUTE,
         availability=Availability.METRICS_PERIOD,
         checks=(
             Check(Rule.INSTRUMENT_SYMBOL, ("symbol",)),
@@ -413,6 +417,7 @@ _SPECS = (
         ),
         clock=("calc_time",),
         key=("calc_time",),
+        gap_ns=None,
         checks=(Check(Rule.WHOLE_HOURS, ("funding_interval_hours",)),),
         targets=(
             Target(

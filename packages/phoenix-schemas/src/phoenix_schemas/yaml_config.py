@@ -145,7 +145,7 @@ def _explain(message: str, data: Any, type_: type, source: str, node: yaml.Node 
         if accepted := _choices(owner):
             problem = f"expected one of {', '.join(map(repr, accepted))}"
         text = problem[:1].lower() + problem[1:]
-        if found:
+        if found and "(was " not in text:  # a rule of ours says so itself
             text += f', was "{value}"' if isinstance(value, str) else f", was {value!r}"
     line = _line_at(node, parts)
     return f"{source}{f':{line}' if line else ''}: at {path}: {text}"

@@ -1,0 +1,377 @@
+"""The `phoenix-etl` command: a thin layer over the package's functions.
+
+Results go to stdout (a table, or JSON with `--json`), progress and errors to stderr. Exit codes: 0
+done, 1 data failure, 2 wrong usage or config, 3 nothing found, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from phoenix_schemas.errors import PhoenixError
+from phoenix_schemas.timestamps import format_utc
+from rich.console import Console
+from rich.table import Table
+
+INTERRUPTED = 130
+
+_catalog = click.option(
+    "--catalog", type=click.Path(path_type=Path), required=True, help="Folder of the catalog."
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+_quiet = click.option("--quiet", is_flag=True, help="No progress, errors only.")
+
+
+def _list_option(name: str, text: str) -> Callable[[Any], Any]:
+    return click.option(name, multiple=True, metavar="A,B,...", help=text)
+
+
+def _split(values: tuple[str, ...]) -> list[str] | None:
+    """Values of an option that may be given several times, or once with commas."""
+    words = [word.strip() for value in values for word in value.split(",") if word.strip()]
+    return words or None
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="phoenix-etl")
+def cli() -> None:
+    """Binance USD-M dump files into a NautilusTrader Parquet catalog, losslessly."""
+
+
+@cli.command()
+@click.option(
+    "--raw-root", "raw_roots", type=click.Path(path_type=Path), multiple=True, required=True,
+    help="Folder with dump files; may be given several times.",
+)  # fmt: skip
+@_json
+def inventory(raw_roots: tuple[Path, ...], as_json: bool) -> None:
+    """List the dump files under a folder."""
+    from phoenix_etl.inventory import take_inventory
+
+    found = take_inventory(raw_roots)
+    if as_json:
+        _print_json(
+            {
+                "files": [
+                    {
+                        "path": f.path,
+                        "market": f.market,
+                        "dataset": f.dataset,
+                        "symbol": f.symbol,
+                        "period_type": f.period,
+                        "date_key": f.date_key,
+                        "size_bytes": f.size_bytes,
+                    }
+                    for f in found.files
+                ],
+                "unrecognised": [{"path": u.path, "reason": u.reason} for u in found.unrecognised],
+            }
+        )
+        return
+    table = Table("market", "dataset", "symbol", "period", "files", "from", "to", "MiB")
+    groups: dict[tuple[str, ...], list[Any]] = {}
+    for file in found.files:
+        groups.setdefault((file.market, file.dataset, file.symbol, file.period), []).append(file)
+    for key, files in groups.items():
+        keys = sorted(f.date_key for f in files)
+        size = sum(f.size_bytes for f in files) / (1 << 20)
+        table.add_row(*key, str(len(files)), keys[0], keys[-1], f"{size:,.1f}")
+    _stdout().print(table)
+    for odd in found.unrecognised:
+        _note(f"not read: {odd.path}: {odd.reason}")
+
+
+@cli.command()
+@click.option("--config", type=click.Path(path_type=Path), help="Settings, e.g. configs/etl.yaml.")
+@click.option(
+    "--raw-root", "raw_roots", type=click.Path(path_type=Path), multiple=True,
+    help="Folder with dump files (instead of the config's raw_roots).",
+)  # fmt: skip
+@click.option("--catalog", type=click.Path(path_type=Path), help="Folder of the catalog.")
+@click.option("--universe", type=click.Choice(["futures", "spot"]), help="USD-M futures or spot.")
+@_list_option("--symbols", "Only these symbols, e.g. BTCUSDT,ETHUSDT.")
+@_list_option("--datasets", "Only these datasets, e.g. bookTicker,aggTrades.")
+@click.option("--start", help="First time, UTC, e.g. 2024-01-01.")
+@click.option("--end", help="End time, UTC, exclusive.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes; default one per core.")
+@click.option("--strict", is_flag=True, default=None, help="Refuse a file at its first bad row.")
+@click.option("--rehash", is_flag=True, help="Hash known files again instead of trusting stat.")
+@_quiet
+@_json
+def ingest(
+    config: Path | None,
+    raw_roots: tuple[Path, ...],
+    catalog: Path | None,
+    universe: str | None,
+    symbols: tuple[str, ...],
+    datasets: tuple[str, ...],
+    start: str | None,
+    end: str | None,
+    workers: int | None,
+    strict: bool | None,
+    rehash: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Turn dump files into a catalog; running it again does only what is new."""
+    from phoenix_etl.config import load_config
+    from phoenix_etl.errors import UsageError
+    from phoenix_etl.pipeline import ingest as run_ingest
+    from phoenix_etl.progress import shown
+
+    settings = load_config(
+        config,
+        raw_roots=[str(r) for r in raw_roots] or None,
+        catalog_path=str(catalog) if catalog else None,
+        universe=universe,
+        symbols=_split(symbols),
+        datasets=_split(datasets),
+        start=start,
+        end=end,
+        ingest_workers=workers,
+        strict=strict,
+    )
+    if not settings.raw_roots:
+        raise UsageError(
+            "ingest must know where the dump files are; pass --raw-root, or raw_roots in --config"
+        )
+    try:
+        with shown(_stderr(), quiet=quiet) as progress:
+            result = run_ingest(settings, progress=progress, rehash=rehash)
+    except KeyboardInterrupt:
+        _note(
+            f"interrupted; what was committed to {settings.catalog} is whole. "
+            "Run the same command to go on from there"
+        )
+        sys.exit(INTERRUPTED)
+    if as_json:
+        _print_json(
+            {
+                "catalog": str(settings.catalog),
+                "catalog_digest": result.manifest.catalog_digest,
+                "files_read": result.files_read,
+                "files_known": result.files_known,
+                "rows_read": result.rows_read,
+                "partitions_built": result.partitions_built,
+                "partitions_removed": result.partitions_removed,
+                "restated": list(result.restated),
+                "failed": result.failed,
+                "datasets": _builtins(result.manifest.datasets),
+            }
+        )
+    else:
+        if result.recovered and not quiet:
+            _note("a commit that a crash had cut short was finished first")
+        if result.nothing_to_do and not result.failed:
+            click.echo(f"nothing to do: all {result.files_known} files are in {settings.catalog}")
+        else:
+            _stdout().print(_ledger_table(result.manifest))
+            click.echo(
+                f"{result.files_read} files read, {result.files_known} known, "
+                f"{result.partitions_built} partitions written to {settings.catalog}"
+            )
+        click.echo(f"catalog digest {result.manifest.catalog_digest}")
+        click.echo(f"validation report {settings.validation_report}")
+    for path in result.restated:
+        _note(f"restated: {path} changed since it was ingested; its days were rebuilt")
+    if result.failed:
+        for text in result.failed.values():
+            _note(f"error: {text}")
+        sys.exit(1)
+
+
+@cli.command()
+@_catalog
+@_json
+def status(catalog: Path, as_json: bool) -> None:
+    """Say what a catalog holds, from its manifest."""
+    manifest = _manifest_of(catalog)
+    if as_json:
+        _print_json(
+            {
+                "catalog": str(catalog),
+                "catalog_digest": manifest.catalog_digest,
+                "files": len(manifest.files),
+                "failed": manifest.failed,
+                "partitions": len(manifest.partitions),
+                "datasets": _builtins(manifest.datasets),
+            }
+        )
+        return
+    _stdout().print(_ledger_table(manifest))
+    table = Table("dataset", "events", "from", "to")
+    for name, totals in manifest.datasets.items():
+        first, last = totals.min_ts_event, totals.max_ts_event
+        table.add_row(
+            name,
+            f"{totals.events:,}",
+            "-" if first is None else format_utc(first),
+            "-" if last is None else format_utc(last),
+        )
+    _stdout().print(table)
+    click.echo(f"catalog digest {manifest.catalog_digest}")
+    for text in manifest.failed.values():
+        _note(f"left out: {text}")
+
+
+@cli.command()
+@_catalog
+@_json
+def validate(catalog: Path, as_json: bool) -> None:
+    """Judge a catalog: coverage, gaps, defects. Exit 1 if it is not complete."""
+    from phoenix_etl.validation import validate as run_validate
+    from phoenix_etl.validation import validation_report
+
+    manifest = _manifest_of(catalog)
+    found = run_validate(manifest)
+    if as_json:
+        _print_json(found.to_json())
+    else:
+        click.echo(validation_report(manifest), nl=False)
+    if not found.is_complete:
+        sys.exit(1)
+
+
+@cli.command()
+@_catalog
+@click.option(
+    "--raw-root", "raw_roots", type=click.Path(path_type=Path), multiple=True,
+    help="Also prove every stored value against the text of the dump files.",
+)  # fmt: skip
+@_quiet
+@_json
+def verify(catalog: Path, raw_roots: tuple[Path, ...], quiet: bool, as_json: bool) -> None:
+    """Prove a catalog: bytes, Nautilus's own reading, and (with --raw-root) the source rows."""
+    from phoenix_etl.verify import verify as run_verify
+
+    result = run_verify(catalog, raw_roots, on_progress=None if quiet else _note)
+    if as_json:
+        _print_json(result.to_json())
+    else:
+        for problem in result.problems:
+            _note(f"error: {problem}")
+        checked = f"{result.files:,} files and {result.rows:,} rows read back through Nautilus"
+        against = f", {result.source_rows:,} source rows compared" if raw_roots else ""
+        state = "agree" if not result.problems else f"{len(result.problems)} problem(s)"
+        click.echo(f"{checked}{against}: {state}")
+    if result.problems:
+        sys.exit(1)
+
+
+@cli.command()
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Raw root to write.")
+@_list_option("--symbols", "Symbols to simulate; default BTCUSDT.")
+@click.option("--start", default="2024-01-01", show_default=True, help="First day, UTC.")
+@click.option("--days", type=click.IntRange(min=1), help="Default 1 (month: 30, defects: 9).")
+@click.option("--seed", type=click.IntRange(min=0), default=7, show_default=True)
+@click.option(
+    "--profile",
+    type=click.Choice(["small", "day", "month", "defects"]),
+    default="small",
+    show_default=True,
+    help="How busy the market is; `defects` plants every known defect of the archive.",
+)
+@click.option("--zip", "compress", is_flag=True, help="Write the ZIP files the archive delivers.")
+@_quiet
+def synth(
+    out: Path,
+    symbols: tuple[str, ...],
+    start: str,
+    days: int | None,
+    seed: int,
+    profile: str,
+    compress: bool,
+    quiet: bool,
+) -> None:
+    """Write dump files of a simulated market, the same for the same seed."""
+    from phoenix_schemas.timestamps import parse_utc, utc_day
+
+    from phoenix_etl.synthetic import write_market
+
+    market = write_market(
+        out,
+        symbols=_split(symbols) or ["BTCUSDT"],
+        start=utc_day(parse_utc(start)),
+        days=days or {"month": 30, "defects": 9}.get(profile, 1),
+        seed=seed,
+        profile=profile,
+        compress=compress,
+        progress=None if quiet else lambda done, total, name: _note(f"{done}/{total} {name}"),
+    )
+    if not quiet:
+        click.echo(f"dump files in {out}, the truth about them in {market.truth_root}")
+
+
+def _manifest_of(catalog: Path) -> Any:
+    from phoenix_etl import manifest
+    from phoenix_etl.errors import NothingFoundError
+
+    found = manifest.load(catalog / "manifest.json")
+    if found is None:
+        raise NothingFoundError(f"{catalog}: no manifest.json there; ingest into it first")
+    return found
+
+
+def _ledger_table(manifest: Any) -> Table:
+    table = Table(
+        "dataset", "rows read", "written", "duplicates", "conflicts", "rejected", "out of range",
+        "superseded",
+    )  # fmt: skip
+    for name, t in manifest.datasets.items():
+        counts = (
+            t.rows_read, t.events, t.duplicates, t.conflicts, t.rejected, t.out_of_range,
+            t.superseded,
+        )  # fmt: skip
+        table.add_row(name, *(f"{c:,}" for c in counts))
+    return table
+
+
+def _builtins(value: Any) -> Any:
+    import msgspec
+
+    return msgspec.to_builtins(value)
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _stdout() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 160)
+
+
+def _stderr() -> Console:
+    return Console(stderr=True)
+
+
+def _note(message: str) -> None:
+    click.echo(message, err=True)
+
+
+def main() -> None:
+    """Entry point: errors as one line, exit codes as documented."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.UsageError as error:
+        _note(f"error: {error.format_message()}")
+        if error.ctx is not None:
+            _note(f"see {error.ctx.command_path} --help")
+        sys.exit(2)
+    except click.ClickException as error:
+        _note(f"error: {error.format_message()}")
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        _note("interrupted")
+        sys.exit(INTERRUPTED)
+    except PhoenixError as error:
+        _note(f"error: {' '.join(str(error).split())}")
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.exit(0)

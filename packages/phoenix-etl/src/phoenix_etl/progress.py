@@ -1,0 +1,128 @@
+"""What a person sees while an ingest runs: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import (
+    Progress as RichProgress,
+)
+
+from phoenix_etl.pipeline import Progress, Silent
+
+PLAIN_INTERVAL_S = 5.0
+
+
+@contextmanager
+def shown(console: Console, quiet: bool = False) -> Iterator[Progress]:
+    """A [Progress][] that fits where `console` (stderr) writes to."""
+    if quiet:
+        yield Silent()
+    elif console.is_terminal:
+        bar = _Bar(console)
+        with bar.live:
+            yield bar
+    else:
+        yield _Lines(console)
+
+
+class _Rate:
+    """Rows and bytes so far, and how fast they come."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.rows = 0
+        self.bytes = 0
+
+    def add(self, bytes_read: int, rows: int) -> None:
+        self.bytes += bytes_read
+        self.rows += rows
+
+    @property
+    def seconds(self) -> float:
+        return max(time.monotonic() - self.started, 1e-9)
+
+    def __str__(self) -> str:
+        return f"{self.rows:,} rows, {self.rows / self.seconds:,.0f} rows/s"
+
+
+class _Bar:
+    """Bytes as a bar, with files, rows, rows/s and time left."""
+
+    def __init__(self, console: Console) -> None:
+        self.live = RichProgress(
+            TextColumn("{task.fields[files]}"),
+            BarColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._rate = _Rate()
+        self._files = 0
+        self._done = 0
+        self._task: TaskID | None = None
+
+    def start(self, files: int, total_bytes: int) -> None:
+        self._rate, self._files = _Rate(), files
+        if files:
+            self._task = self.live.add_task("", total=total_bytes, rate="", files="")
+            self._show()
+
+    def advance(self, bytes_read: int, rows: int) -> None:
+        self._rate.add(bytes_read, rows)
+        self._show()
+
+    def file_done(self, path: str) -> None:
+        self._done += 1
+        self._show()
+
+    def note(self, message: str) -> None:
+        self.live.console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+    def _show(self) -> None:
+        if self._task is not None:
+            files = f"{self._done}/{self._files} files"
+            self.live.update(
+                self._task, completed=self._rate.bytes, rate=str(self._rate), files=files
+            )
+
+
+class _Lines:
+    """One line every few seconds, for logs."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._rate = _Rate()
+        self._files = 0
+        self._done = 0
+        self._total_bytes = 0
+        self._last = 0.0
+
+    def start(self, files: int, total_bytes: int) -> None:
+        self._rate = _Rate()
+        self._files, self._total_bytes = files, total_bytes
+        if files:
+            self.note(f"{files} file(s) to read, {total_bytes:,} bytes")
+
+    def advance(self, bytes_read: int, rows: int) -> None:
+        self._rate.add(bytes_read, rows)
+        if time.monotonic() - self._last > PLAIN_INTERVAL_S and self._last:
+            left = self._rate.seconds * (self._total_bytes / max(self._rate.bytes, 1) - 1)
+            self.note(f"{self._done}/{self._files} files, {self._rate}, {left:.0f} s left")
+        self._last = self._last or time.monotonic()
+
+    def file_done(self, path: str) -> None:
+        self._done += 1
+
+    def note(self, message: str) -> None:
+        self._last = time.monotonic()
+        self._console.print(message, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,400 @@
+"""One run: a suite over one range, in one engine, from catalog to result.
+
+[run_backtest][] builds engine, venue, strategies and recorder, feeds the replay window by window,
+raises what a callback raised, and takes the books when the engine has ended. It writes nothing;
+`bundle` does. Ranges are end-exclusive, times int64 ns UTC.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+from nautilus_trader.backtest import BacktestEngine, BacktestEngineConfig
+from nautilus_trader.common import LoggerConfig
+from nautilus_trader.model import ClientId, OrderFilled, Venue
+from phoenix_schemas.custom_data import register_custom_data
+from phoenix_schemas.timestamps import NS_PER_MS, format_utc
+from phoenix_strategies.run_control import RunControl
+
+from phoenix_runner.bundle import DECISION_SCHEMA
+from phoenix_runner.catalog_series import Catalog
+from phoenix_runner.errors import InterruptedRunError
+from phoenix_runner.fills import Fill, FundingPayment, attribute
+from phoenix_runner.interrupts import stop_on_signal
+from phoenix_runner.recorder import MARKOUT_SECONDS, RunRecorder, rows_table
+from phoenix_runner.replay import DEFAULT_WINDOW_NS, Replay, delivery
+from phoenix_runner.suite import Suite
+from phoenix_runner.summary import RunRecord
+from phoenix_runner.venue import add_venue
+
+type Progress = Callable[[int, int], None]
+"""Called after each window with the time reached and the events replayed so far."""
+
+type Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What one run left, as rows and tables of the bundle (see `bundle` for the columns)."""
+
+    record: RunRecord
+    orders: list[Row]
+    fills: list[Row]
+    funding: list[Row]
+    positions: list[Row]
+    account: list[Row]
+    equity: pa.Table
+    marks: pa.Table
+    decisions: pa.Table | None
+    open_positions: dict[str, str]
+    refusals: dict[str, dict[str, int]]
+    rows: dict[str, dict[str, int]]
+    gaps: list[Row]
+    events: int
+    seconds: float
+
+
+class DecisionTable:
+    """Collects decisions."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[Any, ...]] = []
+
+    def __call__(
+        self,
+        ts_ns: int,
+        strategy_id: str,
+        instrument_id: str,
+        values: Mapping[str, float],
+        gates: str,
+        intent: str,
+    ) -> None:
+        self._rows.append(
+            (ts_ns, strategy_id, instrument_id, sorted(values.items()), gates, intent)
+        )
+
+    def table(self) -> pa.Table:
+        """`decision_trace.parquet`."""
+        return rows_table(self._rows, DECISION_SCHEMA)
+
+
+def run_backtest(
+    suite: Suite,
+    start_ns: int,
+    end_ns: int,
+    *,
+    window_ns: int = DEFAULT_WINDOW_NS,
+    progress: Progress | None = None,
+) -> RunResult:
+    """Run a suite from `start_ns` (after its warm-up) to `end_ns`.
+
+    Raises CallbackError with what a strategy raised, InterruptedRunError after Ctrl-C, NoDataError
+    for a range without data.
+    """
+    register_custom_data()
+    config = suite.config
+    catalog = Catalog.open(config.catalog.path)
+    replay = Replay(suite, catalog, start_ns, end_ns, config.time.warmup_ns)
+    latency = config.execution.latency
+    slowest = (latency.insert_ms + latency.cancel_ms) * NS_PER_MS
+    control = RunControl(
+        trading_start_ns=start_ns,
+        trading_end_ns=end_ns - 1 - slowest,
+        insert_latency_ns=latency.insert_ms * NS_PER_MS,
+        cancel_latency_ns=latency.cancel_ms * NS_PER_MS,
+        decisions=DecisionTable() if config.trace.decisions else None,
+    )
+    began = time.perf_counter()
+    with stop_on_signal(control):
+        engine, recorder, venue = _build(suite, control, end_ns)
+        try:
+            events = _feed(engine, replay, control, window_ns, progress)
+            recorder.sample(end_ns)
+            return _collect(
+                suite, engine, recorder, control, replay, venue, events,
+                time.perf_counter() - began,
+            )  # fmt: skip
+        finally:
+            engine.dispose()
+
+
+def _build(
+    suite: Suite, control: RunControl, end_ns: int
+) -> tuple[BacktestEngine, RunRecorder, Venue]:
+    engine = BacktestEngine(BacktestEngineConfig(logging=LoggerConfig(bypass_logging=True)))
+    venue = add_venue(engine, suite, suite.config.determinism_seed)
+    first = next(iter(suite.instruments.values()))
+    by_minute = suite.config.execution.bar_execution is not None
+    recorder = RunRecorder(
+        engine, venue, first.settlement_currency, list(suite.instruments), control, end_ns,
+        # A market of minute bars says nothing about the seconds after a fill.
+        markout_seconds=(60,) if by_minute else MARKOUT_SECONDS,
+    )  # fmt: skip
+    engine.add_actor(recorder)
+    for algorithm in suite.spec.algorithms(suite.settings, control):
+        engine.add_exec_algorithm(algorithm)
+    for number, instrument_id in enumerate(suite.traded, start=1):
+        engine.add_strategy(suite.spec.build(instrument_id, number, suite.settings, control))
+    return engine, recorder, venue
+
+
+def _feed(
+    engine: BacktestEngine,
+    replay: Replay,
+    control: RunControl,
+    window_ns: int,
+    progress: Progress | None,
+) -> int:
+    """Run every window; returns the number of events."""
+    decoders: dict[tuple[str, str], Any] = {}
+    events = 0
+    client = ClientId("BINANCE")
+    for window in replay.windows(window_ns):
+        for batch, objects in delivery(window, decoders):
+            engine.add_data(
+                objects, client_id=client if batch.is_custom else None, validate=False, sort=False
+            )
+        engine.sort_data()
+        engine.run(streaming=True, end=replay.end_ns - 1)
+        engine.clear_data()
+        events += window.rows
+        _raise_if_ended(control, window.end_ns)
+        if progress is not None:
+            progress(window.end_ns, events)
+    engine.end()  # fires what is due before the end of the range, then stops the strategies
+    _raise_if_ended(control, replay.end_ns)
+    return events
+
+
+def _raise_if_ended(control: RunControl, reached_ns: int) -> None:
+    if control.error is not None:
+        raise control.error
+    if control.stop_requested:
+        raise InterruptedRunError(
+            f"stopped by the user before {format_utc(reached_ns)}; nothing was written"
+        )
+
+
+def _collect(
+    suite: Suite,
+    engine: BacktestEngine,
+    recorder: RunRecorder,
+    control: RunControl,
+    replay: Replay,
+    venue: Venue,
+    events: int,
+    seconds: float,
+) -> RunResult:
+    cache = engine.cache
+    orders = sorted(cache.orders(), key=lambda o: (o.ts_init, _number(str(o.client_order_id))))
+    purposes = {str(o.client_order_id): _purpose(o) for o in orders}
+    filled = sorted(
+        (e for o in orders for e in o.events() if isinstance(e, OrderFilled)),
+        key=lambda e: (e.ts_event, _number(str(e.trade_id))),
+    )
+    fills = [_fill_row(event, purposes, recorder) for event in filled]
+    positions = [*cache.position_snapshots(), *cache.positions()]
+    positions.sort(key=lambda p: (p.ts_opened, str(p.instrument_id), str(p.strategy_id)))
+    funding = _funding_rows(positions)
+    currency = next(iter(suite.instruments.values())).settlement_currency
+    starting = sum(
+        (Decimal(b.split()[0]) for b in suite.config.universe.starting_balances
+         if b.split()[1] == currency),
+        Decimal(0),
+    )  # fmt: skip
+    still_open = {str(p.instrument_id): p for p in cache.positions_open()}
+    payments = [
+        FundingPayment(r["ts_ns"], r["instrument_id"], Decimal(r["amount"])) for r in funding
+    ]
+    executions = [_fill(row) for row in fills]
+    equity = recorder.equity_table()
+    record = RunRecord(
+        start_ns=control.trading_start_ns,
+        end_ns=replay.end_ns,
+        currency=currency,
+        starting_equity=starting,
+        final_equity=recorder.equity(),
+        ts_ns=equity["ts_ns"].to_numpy()[1:],  # the first sample is the start
+        equity=equity["equity"].to_numpy()[1:],
+        net_notional=equity["net_notional"].to_numpy()[1:],
+        gross_notional=equity["gross_notional"].to_numpy()[1:],
+        attribution=attribute(
+            executions, payments, {name: _mark(p, engine) for name, p in still_open.items()}
+        ),
+        fills=executions,
+        funding=payments,
+        mids=_mids(fills),
+    )
+    refusals: dict[str, dict[str, int]] = {}
+    for (strategy_id, reason), count in sorted(control.refusals.items()):
+        refusals.setdefault(strategy_id, {})[reason] = count
+    decisions = control.decisions.table() if isinstance(control.decisions, DecisionTable) else None
+    return RunResult(
+        record=record,
+        orders=[_order_row(order, purposes) for order in orders],
+        fills=fills,
+        funding=funding,
+        positions=[_position_row(p) for p in positions if p.ts_opened],
+        account=_account_rows(engine, venue, control.trading_start_ns),
+        equity=equity,
+        marks=recorder.marks_table(),
+        decisions=decisions,
+        open_positions={name: str(p.signed_qty) for name, p in sorted(still_open.items())},
+        refusals=refusals,
+        rows={name: dict(sorted(c.items())) for name, c in sorted(replay.rows.items())},
+        gaps=replay.gaps(),
+        events=events,
+        seconds=seconds,
+    )
+
+
+def _number(identifier: str) -> int:
+    """The counter at the end of an order or trade id."""
+    return int(identifier.rpartition("-")[2])
+
+
+def _purpose(order: Any) -> str:
+    return order.tags[0] if order.tags else ""
+
+
+def _fill_row(event: OrderFilled, purposes: dict[str, str], recorder: RunRecorder) -> Row:
+    trade_id = str(event.trade_id)
+    later = recorder.markouts.get(trade_id, {})
+    reference = recorder.references.get(trade_id)
+    if reference is None:  # a fill while stopping: the strategy no longer heard of it
+        reference = recorder.mid(event.instrument_id)
+    return {
+        "ts_ns": event.ts_event,
+        "time": format_utc(event.ts_event),
+        "trade_id": trade_id,
+        "client_order_id": str(event.client_order_id),
+        "strategy_id": str(event.strategy_id),
+        "instrument_id": str(event.instrument_id),
+        "purpose": purposes.get(str(event.client_order_id), ""),
+        "side": event.order_side.name,
+        "quantity": str(event.last_qty),
+        "price": str(event.last_px),
+        "reference_price": str(event.last_px) if reference is None else f"{reference:f}",
+        "commission": str(event.commission.as_decimal()) if event.commission else "0",
+        "currency": str(event.currency),
+        "liquidity": event.liquidity_side.name,
+        **{f"mid_{s}s": _plain(later.get(s)) for s in MARKOUT_SECONDS},
+    }
+
+
+def _fill(row: Row) -> Fill:
+    return Fill(
+        ts_ns=row["ts_ns"],
+        instrument_id=row["instrument_id"],
+        side=1 if row["side"] == "BUY" else -1,
+        quantity=Decimal(row["quantity"]),
+        price=Decimal(row["price"]),
+        reference_price=Decimal(row["reference_price"]),
+        commission=Decimal(row["commission"]),
+        maker=row["liquidity"] == "MAKER",
+    )
+
+
+def _mids(rows: list[Row]) -> dict[int, list[float]]:
+    """Mids after each fill by horizon; none at all when no fill has one."""
+    mids = {s: [float(r[f"mid_{s}s"] or "nan") for r in rows] for s in MARKOUT_SECONDS}
+    return mids if any(r[f"mid_{s}s"] for r in rows for s in MARKOUT_SECONDS) else {}
+
+
+def _plain(value: Decimal | None) -> str | None:
+    return None if value is None else f"{value:f}"
+
+
+def _order_row(order: Any, purposes: dict[str, str]) -> Row:
+    values = order.to_dict()
+    return {
+        "client_order_id": str(order.client_order_id),
+        "strategy_id": str(order.strategy_id),
+        "instrument_id": str(order.instrument_id),
+        "purpose": purposes[str(order.client_order_id)],
+        "side": order.side.name,
+        "type": order.order_type.name,
+        "quantity": str(order.quantity),
+        "price": values.get("price"),
+        "time_in_force": order.time_in_force.name,
+        "post_only": str(bool(values.get("is_post_only"))).lower(),
+        "reduce_only": str(bool(order.is_reduce_only)).lower(),
+        "status": order.status.name,
+        "filled_qty": str(order.filled_qty),
+        "avg_px": values.get("avg_px"),
+        "ts_init_ns": order.ts_init,
+        "ts_last_ns": order.ts_last,
+    }
+
+
+def _funding_rows(positions: list[Any]) -> list[Row]:
+    payments = [
+        (a.ts_event, str(a.instrument_id), a.pnl_change)
+        for position in positions
+        for a in position.adjustments()
+        if a.adjustment_type.name == "FUNDING"
+    ]
+    return [
+        {
+            "ts_ns": ts_ns,
+            "time": format_utc(ts_ns),
+            "instrument_id": instrument_id,
+            "amount": str(money.as_decimal()),
+            "currency": str(money.currency),
+        }
+        for ts_ns, instrument_id, money in sorted(payments, key=lambda p: p[:2])
+    ]
+
+
+def _position_row(position: Any) -> Row:
+    pnl = position.realized_pnl
+    return {
+        "instrument_id": str(position.instrument_id),
+        "strategy_id": str(position.strategy_id),
+        "entry": position.entry.name,
+        "peak_qty": str(position.peak_qty),
+        "ts_opened_ns": position.ts_opened,
+        "ts_closed_ns": position.ts_closed or None,
+        "avg_px_open": position.avg_px_open,
+        "avg_px_close": position.avg_px_close,
+        "realized_pnl": str(pnl.as_decimal()) if pnl is not None else None,
+        "currency": str(position.settlement_currency),
+    }
+
+
+def _account_rows(engine: BacktestEngine, venue: Venue, start_ns: int) -> list[Row]:
+    """The account's states as the engine reports them, a row for each change."""
+    report = engine.generate_account_report(venue=venue)
+    rows: list[Row] = []
+    for stamp, state in zip(report.index, report.to_dict("records"), strict=True):
+        ts_ns = max(int(stamp.value), start_ns)  # the opening state carries the first event's time
+        margins = state["margins"]
+        rows.append(
+            {
+                "ts_ns": ts_ns,
+                "time": format_utc(ts_ns),
+                "total": state["total"],
+                "locked": state["locked"],
+                "free": state["free"],
+                "currency": state["currency"],
+                "margin_initial": str(sum((Decimal(m["initial"]) for m in margins), Decimal(0))),
+                "margin_maintenance": str(
+                    sum((Decimal(m["maintenance"]) for m in margins), Decimal(0))
+                ),
+            }
+        )
+    return rows
+
+
+def _mark(position: Any, engine: BacktestEngine) -> Decimal:
+    """The price at which the account's equity marks an open position, exactly as it does."""
+    unrealized = engine.portfolio.unrealized_pnl(position.instrument_id)
+    entry = Decimal(repr(position.avg_px_open))
+    if unrealized is None:
+        return entry
+    return entry + Decimal(unrealized.as_decimal()) / Decimal(position.signed_qty)

@@ -1,0 +1,300 @@
+"""The suite file: every key, its type, unit and default.
+
+A suite is YAML. `load_suite` in `suite` reads it into a [SuiteConfig][] and checks what no single
+key can say. Relative paths are relative to the current directory. Durations are written with their
+unit: `"500ms"`, `"90s"`, `"15m"`, `"6h"`, `"30d"`; times are ISO 8601 in UTC, and every range
+excludes its end.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+import msgspec
+from phoenix_schemas.timestamps import (
+    NS_PER_DAY,
+    NS_PER_HOUR,
+    NS_PER_MINUTE,
+    NS_PER_MS,
+    NS_PER_SECOND,
+    parse_utc,
+)
+
+_UNITS = {
+    "ms": NS_PER_MS, "s": NS_PER_SECOND, "m": NS_PER_MINUTE, "h": NS_PER_HOUR, "d": NS_PER_DAY,
+}  # fmt: skip
+_DURATION = re.compile(r"(\d+)(ms|s|m|h|d)")
+_BALANCE = re.compile(r"\d+(?:\.\d+)? [A-Z0-9]+")
+
+Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+Bps = Annotated[float, msgspec.Meta(ge=0.0)]
+Milliseconds = Annotated[int, msgspec.Meta(ge=0)]
+DataType = Literal[
+    "QuoteTick",
+    "TradeTick",
+    "Bar",
+    "MarkPriceUpdate",
+    "IndexPriceUpdate",
+    "BinanceBookDepthPct",
+    "BinanceOiMetrics",
+    "BinanceFundingRate",
+    "BinanceIndexPriceKline",
+    "BinancePremiumIndex",
+    "BinanceKlineExtras",
+]
+FundingMode = Literal["settle", "flat", "off"]
+
+
+def duration_ns(text: str) -> int:
+    """Nanoseconds of a duration with its unit.
+
+    >>> duration_ns("15m") // 10**9
+    900
+    """
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError(f'duration must carry a unit, as "90s", "15m" or "6h" (was {text!r})')
+    return int(match[1]) * _UNITS[match[2]]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of every section: frozen, closed."""
+
+
+class CatalogSection(Section, frozen=True, kw_only=True):
+    """Where the data are."""
+
+    path: str
+    manifest_path: str | None = None
+    """Default: `manifest.json` in the catalog."""
+    instrument_specs_path: str | None = None
+    """Default: the specs kept beside the catalog, else the packaged baseline."""
+
+
+class OutputSection(Section, frozen=True, kw_only=True):
+    """Where the bundle goes; nothing here changes a result."""
+
+    dir: str = "runs"
+    suite_name: str = "suite"
+    overwrite: bool = False
+    """Run again although this very experiment is finished, and replace it."""
+
+
+class UniverseSection(Section, frozen=True, kw_only=True):
+    """What is traded, and with what account."""
+
+    instrument_ids: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    venue: Literal["BINANCE"] = "BINANCE"
+    oms_type: Literal["NETTING"] = "NETTING"
+    account_type: Literal["MARGIN"] = "MARGIN"
+    book_type: str = "L1_MBP"
+    base_currency: str | None = None
+    """Set: an account of one currency. None: one balance for each currency."""
+    starting_balances: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = ("10000 USDT",)
+    leverage: Decimal | None = None
+    """Initial margin is 1 / leverage of notional; None takes `margin_init` of the specs."""
+
+    def __post_init__(self) -> None:
+        if self.book_type != "L1_MBP":
+            raise ValueError(
+                f"book_type must be L1_MBP (was {self.book_type}); the archive has no order-book "
+                "deltas to build a deeper book from"
+            )
+        for balance in self.starting_balances:
+            if _BALANCE.fullmatch(balance) is None:
+                raise ValueError(
+                    f'starting_balances must be amount and currency, as "10000 USDT" '
+                    f"(was {balance!r})"
+                )
+        if len(set(self.instrument_ids)) < len(self.instrument_ids):
+            raise ValueError("instrument_ids must name each instrument once")
+
+
+class DataSection(Section, frozen=True, kw_only=True):
+    """What is replayed."""
+
+    include: Annotated[tuple[DataType, ...], msgspec.Meta(min_length=1)] = ("Bar",)
+    bars_from_trades: bool = False
+    """Build the 1-minute bars from the trades, as Binance builds its klines, instead of reading
+    them from the catalog."""
+
+
+class TimeSection(Section, frozen=True, kw_only=True):
+    """When. Trading goes from `start_utc` to `end_utc` (excluded)."""
+
+    start_utc: str
+    end_utc: str
+    warmup: str = "0s"
+    """Data before `start_utc` that feed signals but cannot trade and are not scored."""
+
+    def __post_init__(self) -> None:
+        duration_ns(self.warmup)
+        if self.end_ns <= self.start_ns:
+            raise ValueError(
+                f"end_utc must be after start_utc {self.start_utc} (was {self.end_utc}); "
+                "the end is excluded"
+            )
+        for name, ns in (
+            ("start_utc", self.start_ns),
+            ("end_utc", self.end_ns),
+            ("warmup", self.warmup_ns),
+        ):
+            if ns % NS_PER_MINUTE:
+                raise ValueError(f"{name} must be whole minutes (was {getattr(self, name)})")
+
+    @property
+    def start_ns(self) -> int:
+        return parse_utc(self.start_utc)
+
+    @property
+    def end_ns(self) -> int:
+        return parse_utc(self.end_utc)
+
+    @property
+    def warmup_ns(self) -> int:
+        return duration_ns(self.warmup)
+
+
+class ModeSection(Section, frozen=True, kw_only=True):
+    """One run over the whole range."""
+
+    kind: Literal["single"] = "single"
+
+
+class StrategySection(Section, frozen=True, kw_only=True):
+    """Who trades. `config` holds the strategy's own settings."""
+
+    name: str = "ema_cross"
+    config: dict[str, Any] = {}
+
+
+class FeesSection(Section, frozen=True, kw_only=True):
+    """What trading costs: the instrument's spec, a tier of the venue, or rates of your own."""
+
+    source: Literal["spec", "tier", "rates"] = "spec"
+    tier: Literal[
+        "VIP0", "VIP1", "VIP2", "VIP3", "VIP4", "VIP5", "VIP6", "VIP7", "VIP8", "VIP9"
+    ] = "VIP0"
+    """Used with `source: tier`: USD-M tiers as Binance published them in 2024, without discounts."""
+    maker: Decimal | None = None
+    taker: Decimal | None = None
+    """Used with `source: rates`: fractions of notional; a negative maker rate is a rebate."""
+
+    def __post_init__(self) -> None:
+        rates = (self.maker, self.taker)
+        if self.source == "rates" and None in rates:
+            raise ValueError("maker and taker must both be given with source: rates")
+        if self.source != "rates" and rates != (None, None):
+            raise ValueError(f"maker and taker must go with source: rates (was {self.source})")
+        if self.source != "tier" and self.tier != "VIP0":
+            raise ValueError(f"tier must go with source: tier (was {self.source})")
+
+
+class LatencySection(Section, frozen=True, kw_only=True):
+    """Time from a decision to the venue."""
+
+    insert_ms: Milliseconds = 0
+    update_ms: Milliseconds = 0
+    cancel_ms: Milliseconds = 0
+
+
+class FillSection(Section, frozen=True, kw_only=True):
+    """Luck at the touch, drawn from `determinism_seed`."""
+
+    prob_fill_on_limit: Share = 1.0
+    """Chance that a resting order fills when the market touches it without trading through."""
+    prob_slippage: Share = 0.0
+    """Chance that an order which takes liquidity fills one tick worse."""
+
+
+class BarExecutionSection(Section, frozen=True, kw_only=True):
+    """How bars make a market in a suite without quotes.
+
+    Each bar's close c stands as bid c (1 - x) and ask c (1 + x), x = (spread_bps / 2 + slippage_bps)
+    / 10,000, rounded outward to the tick, until the next bar. Orders sent on a bar fill there.
+    """
+
+    spread_bps: Bps
+    slippage_bps: Bps = 0.0
+
+
+class LiquidationSection(Section, frozen=True, kw_only=True):
+    """Forced closing when equity falls below `trigger_ratio` times maintenance margin."""
+
+    enabled: bool = False
+    trigger_ratio: Annotated[float, msgspec.Meta(gt=0.0)] = 1.0
+
+
+class ExecutionSection(Section, frozen=True, kw_only=True):
+    """How orders meet the market."""
+
+    fees: FeesSection = FeesSection()
+    latency: LatencySection = LatencySection()
+    fill: FillSection = FillSection()
+    trade_execution: bool = False
+    """Trades of the archive fill resting orders."""
+    queue_position: bool = False
+    """A resting order waits until the size displayed ahead of it has traded."""
+    liquidity_consumption: bool = False
+    """Displayed size that was taken is gone until the quote changes."""
+    bar_execution: BarExecutionSection | None = None
+    """Needed exactly when no quotes are replayed."""
+    liquidation: LiquidationSection = LiquidationSection()
+
+    def __post_init__(self) -> None:
+        if self.queue_position and not self.trade_execution:
+            raise ValueError(
+                "queue_position must go with trade_execution: true; only trades move a queue"
+            )
+
+
+class FundingSection(Section, frozen=True, kw_only=True):
+    """What holding a perpetual pays or costs.
+
+    `settle` uses the archive's rates; `flat` one rate at every boundary; `off` nothing.
+    """
+
+    mode: FundingMode = "settle"
+    flat_rate: Decimal = Decimal("0.0001")
+    """Used with `mode: flat`: fraction of notional per interval; longs pay a positive rate."""
+    interval_hours: Literal[1, 2, 4, 8] = 8
+    """Used with `mode: flat`."""
+
+
+class SignalPin(Section, frozen=True, kw_only=True):
+    """An estimator version that the experiment relies on."""
+
+    id: str
+    version: Annotated[int, msgspec.Meta(ge=1)]
+
+
+class TraceSection(Section, frozen=True, kw_only=True):
+    """What a run writes down beyond its results."""
+
+    decisions: bool = False
+
+
+class SuiteConfig(Section, frozen=True, kw_only=True):
+    """A whole suite."""
+
+    schema_version: Literal["1"] = "1"
+    catalog: CatalogSection
+    output: OutputSection = OutputSection()
+    universe: UniverseSection
+    data: DataSection = DataSection()
+    time: TimeSection
+    mode: ModeSection = ModeSection()
+    strategy: StrategySection = StrategySection()
+    execution: ExecutionSection = ExecutionSection()
+    funding: FundingSection | FundingMode = FundingSection()
+    determinism_seed: Annotated[int, msgspec.Meta(ge=0)] = 0
+    signals: tuple[SignalPin, ...] = ()
+    trace: TraceSection = TraceSection()
+
+    @property
+    def funding_section(self) -> FundingSection:
+        """`funding`, also where the file has only its mode."""
+        funding = self.funding
+        return funding if isinstance(funding, FundingSection) else FundingSection(mode=funding)

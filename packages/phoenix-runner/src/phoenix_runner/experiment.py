@@ -1,0 +1,207 @@
+"""A suite from its file to its published bundle.
+
+The experiment id is a hash of what decides the result: the config without paths and names, the
+catalog's digest, package and estimator versions, the seed (in the config). A finished id is not run
+again unless asked; an unfinished run leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+from phoenix_schemas.timestamps import format_utc
+from phoenix_strategies.errors import CallbackError
+
+from phoenix_runner.backtest import Progress, RunResult, run_backtest
+from phoenix_runner.bundle import (
+    ACCOUNT_COLUMNS,
+    FILL_COLUMNS,
+    FUNDING_COLUMNS,
+    ORDER_COLUMNS,
+    POSITION_COLUMNS,
+    BundleWriter,
+    experiment_id,
+    is_finished,
+    read_json,
+)
+from phoenix_runner.catalog_series import Catalog
+from phoenix_runner.environment import deciding_versions, describe_environment
+from phoenix_runner.errors import RunnerError, StrategyFailedError
+from phoenix_runner.replay import DEFAULT_WINDOW_NS
+from phoenix_runner.report import write_report
+from phoenix_runner.suite import Suite
+from phoenix_runner.summary import summarize as figures
+
+
+@dataclass(frozen=True)
+class Published:
+    """A finished run: where it is, what it says, and whether it was already there."""
+
+    folder: Path
+    summary: dict[str, Any]
+    reused: bool
+
+
+def catalog_digest(suite: Suite) -> str:
+    """Digest of the catalog's data, from its manifest.
+
+    Raises RunnerError for a catalog without one: its results could not be told from others'.
+    """
+    section = suite.config.catalog
+    if section.manifest_path is None:
+        where = f"{section.path}/manifest.json"
+        text = Catalog.open(section.path).read_text("manifest.json")
+    else:
+        where = section.manifest_path
+        path = Path(where)
+        text = path.read_text(encoding="utf-8") if path.is_file() else None
+    if text is None:
+        raise RunnerError(
+            f"{where}: no manifest; a run must name the data it saw. Ingest with `phoenix-etl "
+            "ingest`, or set catalog.manifest_path"
+        )
+    try:
+        digest = json.loads(text)["catalog_digest"]
+    except (ValueError, KeyError, TypeError):
+        raise RunnerError(
+            f"{where}: must be the manifest of an ingest (no catalog_digest in it)"
+        ) from None
+    return str(digest)
+
+
+def describe_experiment(suite: Suite, digest: str) -> dict[str, Any]:
+    """`experiment.json`: everything that decides the result, and nothing else."""
+    config = suite.to_builtins()
+    for section in ("catalog", "output"):
+        del config[section]
+    return {
+        "config": config,
+        "instruments": [msgspec.to_builtins(spec) for spec in suite.instruments.values()],
+        "catalog_digest": digest,
+        "packages": deciding_versions(),
+        "estimators": suite.spec.estimators(suite.settings),
+    }
+
+
+def run_suite(
+    suite: Suite,
+    *,
+    window_ns: int = DEFAULT_WINDOW_NS,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Published:
+    """Run a suite and publish its bundle, or return the finished one."""
+    digest = catalog_digest(suite)
+    experiment = describe_experiment(suite, digest)
+    identity = experiment_id(experiment)
+    output = suite.config.output
+    folder = Path(output.dir) / identity
+    if is_finished(folder) and not (overwrite or output.overwrite):
+        return Published(folder, read_json(folder, "summary.json"), reused=True)
+    started = dt.datetime.now(dt.UTC)
+    time = suite.config.time
+    with BundleWriter(folder) as bundle:
+        try:
+            result = run_backtest(
+                suite, time.start_ns, time.end_ns, window_ns=window_ns, progress=progress
+            )
+        except CallbackError as error:
+            log = folder.with_suffix(".error.log")
+            log.write_text("".join(traceback.format_exception(error.__cause__)), encoding="utf-8")
+            raise StrategyFailedError(f"{error}; its traceback is in {log}") from error
+        write_run(bundle, suite, identity, experiment, digest, result)
+        bundle.json("environment.json", describe_environment())
+        bundle.json(
+            "timing.json",
+            {
+                "started_utc": started.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                "suite_name": output.suite_name,
+                "seconds": round(result.seconds, 3),
+                "events_per_second": round(result.events / max(result.seconds, 1e-9)),
+            },
+        )
+        write_report(bundle.folder)
+        bundle.publish()
+    return Published(folder, read_json(folder, "summary.json"), reused=False)
+
+
+def write_run(
+    bundle: BundleWriter,
+    suite: Suite,
+    identity: str,
+    experiment: dict[str, Any],
+    digest: str,
+    result: RunResult,
+) -> None:
+    """Write one run's files into an open bundle."""
+    bundle.json("experiment.json", experiment)
+    bundle.text("config_resolved.yaml", config_text(suite))
+    bundle.csv("orders.csv", ORDER_COLUMNS, result.orders)
+    bundle.csv("fills.csv", FILL_COLUMNS, result.fills)
+    bundle.csv("funding.csv", FUNDING_COLUMNS, result.funding)
+    bundle.csv("positions.csv", POSITION_COLUMNS, result.positions)
+    bundle.csv("account_report.csv", ACCOUNT_COLUMNS, result.account)
+    bundle.parquet("equity.parquet", result.equity)
+    bundle.parquet("marks.parquet", result.marks)
+    if result.decisions is not None:
+        bundle.parquet("decision_trace.parquet", result.decisions)
+    bundle.json(
+        "manifest_ref.json", {"catalog_digest": digest, "rows": result.rows, "gaps": result.gaps}
+    )
+    bundle.json("summary.json", summarize(suite, identity, result))
+
+
+def config_text(suite: Suite) -> str:
+    """The resolved config as YAML, every default written out."""
+    return yaml.safe_dump(_plain(suite.to_builtins()), sort_keys=False)
+
+
+def summarize(suite: Suite, identity: str, result: RunResult) -> dict[str, Any]:
+    """`summary.json`."""
+    record = result.record
+    parts = record.attribution
+    bars = suite.config.execution.bar_execution
+    return {
+        "experiment_id": identity,
+        "strategy": suite.config.strategy.name,
+        "instrument_ids": list(suite.instruments),
+        "venue": suite.config.universe.venue,
+        "currency": record.currency,
+        "start_utc": format_utc(record.start_ns - suite.config.time.warmup_ns),
+        "trading_start_utc": format_utc(record.start_ns),
+        "end_utc": format_utc(record.end_ns),
+        "bar_fills": None if bars is None else msgspec.to_builtins(bars),
+        "funding_mode": suite.config.funding_section.mode,
+        "starting_equity": f"{record.starting_equity:f}",
+        "final_equity": f"{record.final_equity:f}",
+        "gross": f"{parts.gross:f}",
+        "fees": f"{parts.fees:f}",
+        "spread": f"{parts.spread:f}",
+        "funding": f"{parts.funding:f}",
+        "net": f"{parts.net:f}",
+        "residual": f"{parts.reconcile(record.final_equity - record.starting_equity):f}",
+        "orders": len(result.orders),
+        "fills": len(result.fills),
+        "positions": len(result.positions),
+        "open_positions": result.open_positions,
+        "events": result.events,
+        "refusals": result.refusals,
+        "gaps": result.gaps,
+        "figures": figures(record),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, for YAML."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value

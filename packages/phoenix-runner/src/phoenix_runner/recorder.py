@@ -1,0 +1,137 @@
+"""What a run writes down while it goes: equity each minute, and the market around each fill.
+
+An actor inside the engine. It samples on a timer (after the data of that nanosecond), which costs
+1,440 calls a day; NautilusTrader's simulation modules would be called at every event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from functools import partial
+from typing import Any, Self
+
+import pyarrow as pa
+from nautilus_trader.backtest import BacktestEngine
+from nautilus_trader.common import DataActor, DataActorConfig
+from nautilus_trader.model import ActorId, Currency, InstrumentId, Venue
+from phoenix_schemas.timestamps import NS_PER_MINUTE, NS_PER_SECOND
+from phoenix_strategies.nautilus_seam import GuardedCallbacks
+from phoenix_strategies.run_control import RunControl
+
+from phoenix_runner.bundle import EQUITY_SCHEMA, MARKS_SCHEMA
+
+MARKOUT_SECONDS = (1, 5, 30, 60)
+
+
+class RunRecorder(GuardedCallbacks, DataActor):
+    """Samples one engine. Times before `control.trading_start_ns` are warm-up and not kept."""
+
+    def __new__(cls, *_carried: Any, **_named: Any) -> Self:
+        # The stubs give DataActor no __new__; at run time it takes the config there.
+        return super().__new__(cls, DataActorConfig(actor_id=ActorId("RECORDER-001")))  # type: ignore[call-arg]
+
+    def __init__(
+        self,
+        engine: BacktestEngine,
+        venue: Venue,
+        currency: str,
+        instrument_ids: list[str],
+        control: RunControl,
+        end_ns: int,
+        markout_seconds: tuple[int, ...] = MARKOUT_SECONDS,
+    ) -> None:
+        super().__init__(DataActorConfig(actor_id=ActorId("RECORDER-001")))
+        self.control = control
+        self._portfolio = engine.portfolio
+        self._venue = venue
+        self._currency = Currency.from_str(currency)
+        self._instruments = [(name, InstrumentId.from_str(name)) for name in instrument_ids]
+        self._end_ns = end_ns
+        self._markout_seconds = markout_seconds
+        self._equity: list[tuple[int, float, float, float, float, float]] = []
+        self._marks: list[tuple[int, str, float | None, float]] = []
+        self.references: dict[str, Decimal] = {}
+        """Mid in force at each fill, by trade id."""
+        self.markouts: dict[str, dict[int, Decimal]] = {}
+        """Mids after each fill, by trade id and seconds."""
+        control.on_fill = self.see_fill
+
+    def on_start(self) -> None:
+        now = self.clock.timestamp_ns()
+        first = now // NS_PER_MINUTE * NS_PER_MINUTE
+        # Nothing was traded before the first event: equity stood at its start.
+        for ts_ns in range(self.control.trading_start_ns, first + 1, NS_PER_MINUTE):
+            self.sample(ts_ns)
+        self.every("minute", NS_PER_MINUTE, first, lambda event: self.sample(event.ts_event))
+
+    def sample(self, ts_ns: int) -> None:
+        """Note equity and marks at `ts_ns`."""
+        if ts_ns < self.control.trading_start_ns:
+            return
+        gross = net = 0.0
+        for name, instrument_id in self._instruments:
+            mark = self.mid(instrument_id)
+            position = float(self._portfolio.net_position(instrument_id))
+            self._marks.append((ts_ns, name, None if mark is None else float(mark), position))
+            if mark is not None:
+                gross += abs(position) * float(mark)
+                net += position * float(mark)
+        equity = self.equity()
+        account = self._portfolio.account(self._venue)
+        balance = account.balance_total(self._currency).as_decimal() if account else equity
+        self._equity.append(
+            (ts_ns, float(equity), float(balance), float(equity - balance), gross, net)
+        )
+
+    def equity(self) -> Decimal:
+        """Account equity with open positions marked."""
+        money = self._portfolio.equity(self._venue).get(self._currency)
+        return Decimal(0) if money is None else Decimal(money.as_decimal())
+
+    def mid(self, instrument_id: InstrumentId, max_age_ns: int | None = None) -> Decimal | None:
+        """Exact mid of the quote in force, if there is one young enough."""
+        quote = self.cache.quote(instrument_id)
+        if quote is None:
+            return None
+        if max_age_ns is not None and self.clock.timestamp_ns() - quote.ts_init > max_age_ns:
+            return None
+        mid: Decimal = (quote.bid_price.as_decimal() + quote.ask_price.as_decimal()) / 2
+        return mid
+
+    def see_fill(self, event: Any) -> None:
+        """Note the market at a fill now, and ask to be woken at each markout."""
+        trade_id = str(event.trade_id)
+        instrument_id = event.instrument_id
+        mid = self.mid(instrument_id)
+        if mid is not None:
+            self.references[trade_id] = mid
+        now = self.clock.timestamp_ns()
+        for seconds in self._markout_seconds:
+            at = now + seconds * NS_PER_SECOND
+            if at < self._end_ns:
+                see = partial(self._see_markout, trade_id, instrument_id, seconds)
+                self.at(f"markout-{trade_id}-{seconds}", at, see)
+
+    def _see_markout(
+        self, trade_id: str, instrument_id: InstrumentId, seconds: int, _event: Any
+    ) -> None:
+        # A quote older than the horizon says nothing about the market after the fill.
+        mid = self.mid(instrument_id, seconds * NS_PER_SECOND)
+        if mid is not None:
+            self.markouts.setdefault(trade_id, {})[seconds] = mid
+
+    def equity_table(self) -> pa.Table:
+        """`equity.parquet`."""
+        return rows_table(self._equity, EQUITY_SCHEMA)
+
+    def marks_table(self) -> pa.Table:
+        """`marks.parquet`."""
+        return rows_table(self._marks, MARKS_SCHEMA)
+
+
+def rows_table(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
+    """A table from rows in the order of the schema's fields."""
+    columns: list[Any] = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
+    arrays = [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)]
+    return pa.table(arrays, schema=schema)

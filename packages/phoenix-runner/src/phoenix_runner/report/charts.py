@@ -1,0 +1,313 @@
+"""The charts of a run, each a function from arrays to a [Chart][phoenix_runner.report.page.Chart].
+
+Time axes take the range they cover and the gaps to shade; every axis is labelled with its unit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
+
+from phoenix_runner.fills import Fill
+from phoenix_runner.metrics import DAY_NS
+from phoenix_runner.report.drawing import (
+    BLUE,
+    DASHES,
+    INK,
+    SERIES,
+    SKY,
+    SOFT,
+    VERMILION,
+    draw,
+    shade_gaps,
+    thin,
+    time_axis,
+    to_days,
+)
+from phoenix_runner.report.page import Chart
+from phoenix_runner.report.wording import count, money
+
+Floats = NDArray[np.float64]
+Times = NDArray[np.int64]
+Gaps = Sequence[tuple[int, int]]
+
+MARKERS_PER_SIDE = 300
+"""Above this many fills of a side, a price chart draws one marker per bin of time."""
+
+
+class TimeFrame:
+    """The range every time axis of a report covers, and the gaps shaded on it."""
+
+    def __init__(self, start_ns: int, end_ns: int, gaps: Gaps = ()) -> None:
+        self.start_ns = start_ns
+        self.end_ns = end_ns
+        self.gaps = gaps
+
+    def apply(self, axes: Axes) -> None:
+        shade_gaps(axes, self.gaps, self.start_ns, self.end_ns)
+        time_axis(axes, self.start_ns, self.end_ns)
+
+    def curve(self, ts: Times, y: Floats, narrow: bool) -> tuple[Floats, Floats]:
+        """Points to draw: thinned, and broken where there are no data."""
+        x, y = thin(to_days(ts), y, narrow)
+        for a, b in self.gaps:
+            cut = np.searchsorted(x, (a / DAY_NS, b / DAY_NS), side="right")
+            x = np.concatenate([x[: cut[0]], [(a + b) / 2 / DAY_NS], x[cut[1] :]])
+            y = np.concatenate([y[: cut[0]], [math.nan], y[cut[1] :]])
+        return x, y
+
+    @property
+    def note(self) -> str:
+        return " Grey bands: no data." if self.gaps else ""
+
+
+def equity_chart(
+    frame: TimeFrame, curves: Mapping[str, tuple[Times, Floats]], start: float, currency: str
+) -> Chart:
+    """Equity over time, with the starting balance as a line; several runs differ by dashes too."""
+
+    def paint(axes: Axes, narrow: bool) -> None:
+        axes.axhline(start, color=SOFT, linewidth=0.9, linestyle=":", label="starting balance")
+        for i, (name, (ts, equity)) in enumerate(curves.items()):
+            x, y = frame.curve(ts, equity, narrow)
+            style = DASHES[i % len(DASHES)]
+            axes.plot(x, y, color=SERIES[i % len(SERIES)], linestyle=style, label=name)
+        axes.set_ylabel(f"equity ({currency})")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.6g}"))
+        frame.apply(axes)
+        _legend(axes, narrow)
+
+    return draw(
+        "equity", "Equity",
+        "Account value with open positions marked, each minute, after all costs. The dotted line "
+        "is the starting balance." + frame.note,
+        paint, height=320, narrow_height=280,
+    )  # fmt: skip
+
+
+def drawdown_chart(frame: TimeFrame, ts: Times, fall: Floats) -> Chart:
+    def paint(axes: Axes, narrow: bool) -> None:
+        x, y = frame.curve(ts, fall * 100, narrow)
+        axes.fill_between(x, y, 0, color=VERMILION, alpha=0.25, linewidth=0)
+        axes.plot(x, y, color=VERMILION, linewidth=1)
+        axes.set_ylabel("below peak (%)")
+        axes.set_ylim(top=0)
+        frame.apply(axes)
+
+    return draw(
+        "drawdown", "Drawdown",
+        "How far equity stood below its highest value so far, in percent." + frame.note,
+        paint, height=200, narrow_height=200,
+    )  # fmt: skip
+
+
+def daily_returns_chart(frame: TimeFrame, day_ns: Times, returns: Floats) -> Chart:
+    def paint(axes: Axes, _: bool) -> None:
+        centre = to_days(day_ns) + 0.5
+        values = returns * 100
+        colours = np.where(values >= 0, BLUE, VERMILION)
+        axes.bar(centre, values, width=0.8, color=list(colours), linewidth=0)
+        axes.axhline(0, color=SOFT, linewidth=0.8)
+        axes.set_ylabel("return of the day (%)")
+        frame.apply(axes)
+
+    return draw(
+        "daily-returns", "Returns by day",
+        "Each UTC day's return on equity. Days without data have no bar." + frame.note,
+        paint, height=220, narrow_height=220,
+    )  # fmt: skip
+
+
+def trades_chart(
+    frame: TimeFrame, instrument: str, ts: Times, price: Floats, fills: Sequence[Fill]
+) -> Chart:
+    """Price with a marker at each fill: triangles up for buys, down for sells."""
+    own = [fill for fill in fills if fill.instrument_id == instrument]
+    known = np.isfinite(price)
+
+    def paint(axes: Axes, narrow: bool) -> None:
+        x, y = frame.curve(ts[known], price[known], narrow)
+        axes.plot(x, y, color=SOFT, linewidth=0.9, label="price")
+        for side, marker, colour, name in ((1, "^", BLUE, "buy"), (-1, "v", VERMILION, "sell")):
+            mine = [fill for fill in own if fill.side == side]
+            when = np.array([fill.ts_ns for fill in mine], dtype=np.int64)
+            paid_each = np.array([float(fill.price) for fill in mine])
+            at, paid = _binned(to_days(when), paid_each, frame)
+            axes.plot(at, paid, marker, color=colour, markersize=4.5, markeredgewidth=0, label=name)
+        axes.set_ylabel("price (quote currency)")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.8g}"))
+        frame.apply(axes)
+        _legend(axes, narrow)
+
+    merged = any(sum(f.side == s for f in own) > MARKERS_PER_SIDE for s in (1, -1))
+    how = (
+        f", drawn as at most {MARKERS_PER_SIDE} markers a side at the mean price of their time"
+        if merged
+        else ""
+    )
+    return draw(
+        _slug("trades", instrument), f"Trades on price: {instrument}",
+        f"{count(len(own), 'fill')}{how}: triangles up buy, triangles down sell."
+        + frame.note,
+        paint, height=320, narrow_height=300,
+    )  # fmt: skip
+
+
+def exposure_chart(frame: TimeFrame, ts: Times, net_leverage: Floats) -> Chart:
+    def paint(axes: Axes, narrow: bool) -> None:
+        x, y = frame.curve(ts, net_leverage, narrow)
+        axes.fill_between(x, y, 0, color=SKY, alpha=0.5, linewidth=0, step="post")
+        axes.axhline(0, color=SOFT, linewidth=0.8)
+        axes.set_ylabel("net position / equity (×)")
+        frame.apply(axes)
+
+    return draw(
+        "exposure", "Exposure",
+        "Net value of open positions as a multiple of equity: above zero long, below short."
+        + frame.note,
+        paint, height=200, narrow_height=200,
+    )  # fmt: skip
+
+
+def turnover_chart(frame: TimeFrame, day_ns: Times, turnover: Floats) -> Chart:
+    def paint(axes: Axes, _: bool) -> None:
+        axes.bar(to_days(day_ns) + 0.5, turnover, width=0.8, color=SKY, linewidth=0)
+        axes.set_ylabel("traded / equity (×/day)")
+        frame.apply(axes)
+
+    return draw(
+        "turnover", "Turnover",
+        "Value traded on each UTC day, buys and sells together, as a multiple of equity."
+        + frame.note,
+        paint, height=200, narrow_height=200,
+    )  # fmt: skip
+
+
+def attribution_chart(parts: Mapping[str, str], currency: str) -> Chart:
+    """Waterfall from gross through the costs to net."""
+    steps = [
+        ("gross\nat mid", float(parts["gross"])),
+        ("fees", float(parts["fees"])),
+        ("spread", float(parts["spread"])),
+        ("funding", float(parts["funding"])),
+    ]
+
+    def paint(axes: Axes, narrow: bool) -> None:
+        level = 0.0
+        for i, (_, change) in enumerate(steps):
+            _step(axes, i, level, change, narrow)
+            axes.plot([i - 0.35, i + 1.35], [level + change] * 2, color=SOFT, linewidth=0.7)
+            level += change
+        _step(axes, len(steps), 0.0, level, narrow, total=True)
+        axes.set_xticks(range(len(steps) + 1), [*(name for name, _ in steps), "net"])
+        axes.set_xlabel("cause")
+        axes.set_ylabel(f"result ({currency})")
+        axes.axhline(0, color=INK, linewidth=0.8)
+        axes.margins(y=0.18)
+        axes.grid(visible=False, axis="x")
+
+    return draw(
+        "attribution", "Where the result came from",
+        "From the left: what the trades would have earned at mid prices, then what each cost took "
+        "(or gave); the last bar is what remained. The parts add up to the cent.",
+        paint, height=300, narrow_height=280, half=True,
+    )  # fmt: skip
+
+
+def markout_chart(rows: Sequence[Mapping[str, Any]]) -> Chart:
+    """Mean mark-out by horizon with two standard errors."""
+
+    def paint(axes: Axes, _: bool) -> None:
+        x = np.arange(len(rows))
+        mean = np.array([_nan(r["mean_bps"]) for r in rows])
+        error = 2 * np.array([_nan(r["standard_error_bps"]) for r in rows])
+        axes.axhline(0, color=SOFT, linewidth=0.8)
+        axes.errorbar(
+            x, mean, yerr=np.nan_to_num(error), fmt="o", color=BLUE, capsize=4, markersize=6
+        )
+        axes.set_xticks(x, [f"{r['horizon_s']} s" for r in rows])
+        axes.set_xlim(-0.5, len(rows) - 0.5)
+        axes.set_xlabel("time after the fill (s)")
+        axes.set_ylabel("mid move in our favour (bps)")
+
+    missing = max((r["missing"] for r in rows), default=0)
+    lost = f" Up to {count(missing, 'fill')} had no fresh mid." if missing else ""
+    return draw(
+        "markouts", "Mark-outs: the price after our fills",
+        "Mean move of the mid against the price paid, in basis points; above zero the market went "
+        "our way. Bars are two standard errors, taking fills as independent." + lost,
+        paint, height=300, narrow_height=260, half=True,
+    )  # fmt: skip
+
+
+def refusals_chart(refusals: Mapping[str, int]) -> Chart:
+    names = sorted(refusals, key=lambda g: (refusals[g], g))
+
+    def paint(axes: Axes, _: bool) -> None:
+        axes.barh(range(len(names)), [refusals[n] for n in names], color=SKY, height=0.6)
+        for i, name in enumerate(names):
+            axes.text(refusals[name], i, f" {refusals[name]:,}", va="center", color=INK)
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylabel("gate")
+        axes.set_xlabel("entries refused (count)")
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+        axes.margins(x=0.15)
+        axes.grid(visible=False, axis="y")
+
+    return draw(
+        "refusals", "Entries refused by gates",
+        "How often each gate stood in the way of an entry that the signal asked for.",
+        paint, height=max(160, 60 + 32 * len(names)), half=True,
+    )  # fmt: skip
+
+
+def _step(
+    axes: Axes,
+    x: int,
+    base: float,
+    change: float,
+    narrow: bool,
+    *,
+    total: bool = False,
+) -> None:
+    colour = BLUE if change >= 0 else VERMILION
+    axes.bar(
+        x, change, bottom=base, width=0.7, color=colour, linewidth=0, alpha=1.0 if total else 0.75
+    )
+    top = max(base, base + change) if change >= 0 else min(base, base + change)
+    axes.annotate(
+        money(change, sign=True), (x, top), xytext=(0, 3 if change >= 0 else -3),
+        textcoords="offset points", ha="center", va="bottom" if change >= 0 else "top",
+        fontsize=7.5 if narrow else 8.5, color=INK, fontweight="bold" if total else "normal",
+    )  # fmt: skip
+
+
+def _binned(x: Floats, y: Floats, frame: TimeFrame) -> tuple[Floats, Floats]:
+    if x.size <= MARKERS_PER_SIDE:
+        return x, y
+    edges = np.linspace(frame.start_ns / DAY_NS, frame.end_ns / DAY_NS, MARKERS_PER_SIDE + 1)
+    bins = np.clip(np.digitize(x, edges) - 1, 0, MARKERS_PER_SIDE - 1)
+    n = np.bincount(bins, minlength=MARKERS_PER_SIDE)
+    used = n > 0
+    at = np.bincount(bins, x, MARKERS_PER_SIDE)[used] / n[used]
+    return at, np.bincount(bins, y, MARKERS_PER_SIDE)[used] / n[used]
+
+
+def _legend(axes: Axes, narrow: bool) -> None:
+    axes.figure.legend(
+        *axes.get_legend_handles_labels(), loc="outside upper left", ncols=2 if narrow else 8
+    )
+
+
+def _nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _slug(*parts: str) -> str:
+    return "-".join("".join(c if c.isalnum() else "-" for c in p.lower()) for p in parts)

@@ -1,0 +1,320 @@
+"""The report of one run: verdict, evidence, caveats."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from phoenix_schemas.timestamps import format_utc
+
+from phoenix_runner.metrics import DAY_NS, daily_returns, drawdown_curve
+from phoenix_runner.report.bundle_files import RunBundle
+from phoenix_runner.report.charts import (
+    TimeFrame,
+    attribution_chart,
+    daily_returns_chart,
+    drawdown_chart,
+    equity_chart,
+    exposure_chart,
+    markout_chart,
+    refusals_chart,
+    trades_chart,
+    turnover_chart,
+)
+from phoenix_runner.report.page import Chart, Detail, Page, Section, Table, Tile
+from phoenix_runner.report.wording import (
+    CANNOT_TELL,
+    count,
+    date,
+    duration,
+    execution_sentences,
+    gap_sentences,
+    money,
+    number,
+    percent,
+    run_verdict,
+)
+from phoenix_runner.summary import RunRecord, summarize
+
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def single_run_page(run: RunBundle) -> Page:
+    """Everything the bundle of one run has to say."""
+    results = summarize(run.record)
+    frame = frame_of(run)
+    return Page(
+        title=f"{run.strategy} on {', '.join(run.instrument_ids)}",
+        subtitle=(
+            f"{date(results['range']['start_utc'])} to {date(results['range']['end_utc'])} UTC "
+            f"(end not included) · experiment {run.experiment_id}"
+        ),
+        verdict=run_verdict(results, run.refusals),
+        tiles=tiles(results),
+        sections=[
+            _equity_section(run, results, frame),
+            _trading_section(run, results, frame),
+            _cost_section(results),
+            Section(
+                "How sure can one be",
+                "A Sharpe ratio is an estimate with an error; these figures say how large.",
+                [inference_table(results["inference"])],
+            ),
+        ],
+        caveats=run_caveats(run),
+        details=details(run),
+    )
+
+
+def frame_of(run: RunBundle) -> TimeFrame:
+    return TimeFrame(
+        run.record.start_ns,
+        run.record.end_ns,
+        sorted({(g.start_ns, g.end_ns) for g in run.gaps}),
+    )
+
+
+def tiles(summary: Mapping[str, Any]) -> list[Tile]:
+    equity, inference = summary["equity"], summary["inference"]
+    return [
+        Tile(
+            f"Net result ({equity['currency']})", money(equity["net"], sign=True), "after all costs"
+        ),
+        Tile("Return", percent(equity["return"], sign=True), "on the starting balance"),
+        Tile("Sharpe ratio", number(summary["returns"]["sharpe_annual"]), "per year of 365 days"),
+        Tile(
+            "Deflated Sharpe",
+            percent(inference["deflated"], 0),
+            f"probability of skill, {count(inference['trials'], 'set')} tried",
+        ),
+        Tile("Largest drawdown", percent(summary["drawdown"]["maximum"]), "below a peak"),
+        Tile(
+            "Round trips",
+            f"{summary['trades']['count']:,}",
+            f"{percent(summary['trades']['win_rate'], 0)} with a gain",
+        ),
+    ]
+
+
+def inference_table(inference: Mapping[str, Any]) -> Table:
+    """PSR, DSR, MinTRL with the number of trials."""
+    length = inference["minimum_track_record"]
+    never = "never at this ratio" if inference["undefined"] is None else "–"
+    caption = (
+        "Per day, not per year. Deflated: against the best ratio that so many worthless sets "
+        "would show by luck."
+    )
+    if inference["undefined"] is not None:
+        caption = f"Undefined: {inference['undefined']}."
+    return Table(
+        "Inference on daily returns",
+        caption,
+        ["figure", "value"],
+        [
+            ["daily returns", f"{inference['observations']:,}"],
+            ["Sharpe ratio per day", number(inference["sharpe"], 4)],
+            ["skewness", number(inference["skewness"])],
+            ["kurtosis (a normal has 3)", number(inference["kurtosis"])],
+            ["chance that the true ratio is above 0 (PSR)", percent(inference["probabilistic"], 1)],
+            ["trials (parameter sets evaluated)", f"{inference['trials']:,}"],
+            ["best ratio by luck of that many, per day", number(inference["expected_maximum"], 4)],
+            ["deflated Sharpe ratio (DSR)", percent(inference["deflated"], 1)],
+            [
+                f"days needed to show a ratio above 0 at {percent(inference['confidence'], 0)}",
+                never if length is None else f"{number(length, 0)} days",
+            ],
+        ],
+    )  # fmt: skip
+
+
+def run_caveats(run: RunBundle) -> list[str]:
+    gaps = [(g.what, format_utc(g.start_ns), format_utc(g.end_ns)) for g in run.gaps]
+    return [*execution_sentences(run.config), CANNOT_TELL, *gap_sentences(gaps)]
+
+
+def details(run: RunBundle) -> list[Detail]:
+    return [
+        Detail("Resolved configuration", run.config_text),
+        Detail("Environment", run.environment),
+        Detail(
+            "Identity",
+            f"experiment id   {run.experiment_id}\ncatalog digest  {run.catalog_digest}\n",
+        ),
+    ]
+
+
+def monthly_table(by_month: Mapping[str, float]) -> Table:
+    """Years down and months across; within one year, months down."""
+    years = sorted({m[:4] for m in by_month})
+    if len(years) <= 1:
+        return Table(
+            "Returns by month",
+            "Daily returns compounded.",
+            ["month", "return"],
+            [[month, percent(r, sign=True)] for month, r in sorted(by_month.items())],
+        )
+    rows = []
+    for year in years:
+        cells = [by_month.get(f"{year}-{m:02d}") for m in range(1, 13)]
+        total = float(np.prod([1 + c for c in cells if c is not None]) - 1)
+        rows.append(
+            [
+                year,
+                *("" if c is None else percent(c, 1, sign=True) for c in cells),
+                percent(total, 1, sign=True),
+            ]
+        )
+    return Table(
+        "Returns by month",
+        "Daily returns compounded; an empty month has no data in the run.",
+        ["year", *MONTHS, "year total"],
+        rows,
+    )
+
+
+def _equity_section(run: RunBundle, summary: Mapping[str, Any], frame: TimeFrame) -> Section:
+    ts, equity = np.asarray(run.record.ts_ns), np.asarray(run.record.equity)
+    start = float(run.record.starting_equity)
+    daily = daily_returns(ts, equity, start_ns=frame.start_ns, starting_equity=start)
+    fall = drawdown_curve(equity, starting_equity=start)
+    returns, down = summary["returns"], summary["drawdown"]
+    recovered = "not recovered" if down["recovered_utc"] is None else date(down["recovered_utc"])
+    return Section(
+        "Equity and returns",
+        "",
+        [
+            equity_chart(frame, {run.strategy: (ts, equity)}, start, run.record.currency),
+            drawdown_chart(frame, ts, fall),
+            daily_returns_chart(frame, daily.day_ns, daily.returns),
+            monthly_table(returns["by_month"]),
+            Table(
+                "Returns",
+                "",
+                ["figure", "value"],
+                [
+                    ["days with a return", f"{returns['days']:,}"],
+                    ["volatility, per year", percent(returns["volatility_annual"])],
+                    ["best day", percent(returns["best_day"], sign=True)],
+                    ["worst day", percent(returns["worst_day"], sign=True)],
+                    ["days up", percent(returns["share_of_days_up"], 0)],
+                ],
+                half=True,
+            ),
+            Table(
+                "Largest drawdown",
+                "",
+                ["figure", "value"],
+                [
+                    ["depth", percent(down["maximum"])],
+                    ["peak", "–" if down["peak_utc"] is None else date(down["peak_utc"])],
+                    ["trough", "–" if down["trough_utc"] is None else date(down["trough_utc"])],
+                    ["recovered", "–" if down["peak_utc"] is None else recovered],
+                    ["longest time below a peak", duration(down["longest_below_days"] * 86_400)],
+                ],
+                half=True,
+            ),
+        ],
+    )
+
+
+def _trading_section(run: RunBundle, summary: Mapping[str, Any], frame: TimeFrame) -> Section:
+    record = run.record
+    blocks: list[Chart | Table] = [
+        trades_chart(frame, instrument, series.ts_ns, series.mark, record.fills)
+        for instrument, series in run.marks.items()
+    ]
+    equity = np.asarray(record.equity)
+    leverage = np.asarray(record.net_notional) / np.where(equity > 0, equity, np.nan)
+    blocks.append(exposure_chart(frame, np.asarray(record.ts_ns), leverage))
+    blocks.append(turnover_chart(frame, *_daily_turnover(record)))
+    trades, activity = summary["trades"], summary["activity"]
+    currency = summary["equity"]["currency"]
+    factor = trades["profit_factor"]
+    blocks.append(
+        Table(
+            "Round trips (flat to flat, net of costs)",
+            "",
+            ["figure", "value"],
+            [
+                ["closed", f"{trades['count']:,}"],
+                ["of them long", f"{trades['long_count']:,}"],
+                ["still open at the end", f"{trades['still_open']:,}"],
+                ["with a gain", percent(trades["win_rate"], 0)],
+                ["mean result", money(trades["mean_net"], currency, sign=True)],
+                ["mean gain", money(trades["mean_win"], currency, sign=True)],
+                ["mean loss", money(trades["mean_loss"], currency, sign=True)],
+                ["gains / losses (profit factor)", number(factor)],
+                ["best", money(trades["best"], currency, sign=True)],
+                ["worst", money(trades["worst"], currency, sign=True)],
+                ["median time held", duration(trades["median_holding_s"])],
+                ["longest time held", duration(trades["longest_holding_s"])],
+            ],
+            half=True,
+        )
+    )
+    blocks.append(
+        Table(
+            "Activity",
+            "",
+            ["figure", "value"],
+            [
+                ["fills", f"{activity['fills']:,}"],
+                ["fills as maker", percent(activity["maker_share"], 0)],
+                ["value traded", money(activity["traded_notional"], currency)],
+                ["turnover", f"{number(activity['turnover_per_day'])} × equity a day"],
+                ["time in the market", percent(activity["time_in_market"], 0)],
+                ["mean leverage", f"{number(activity['mean_leverage'])} ×"],
+                ["largest leverage", f"{number(activity['max_leverage'])} ×"],
+            ],
+            half=True,
+        )
+    )
+    if run.refusals:
+        blocks.append(refusals_chart(run.refusals))
+    return Section("Trading", "", blocks)
+
+
+def _cost_section(summary: Mapping[str, Any]) -> Section:
+    parts, currency = summary["attribution"], summary["equity"]["currency"]
+    blocks: list[Chart | Table] = [attribution_chart(parts, currency)]
+    lead = ""
+    if summary["markouts"]:
+        blocks.append(markout_chart(summary["markouts"]))
+    else:
+        lead = "This run saw no quotes, so there are no mark-outs: nothing says what the mid did."
+    traded = float(summary["activity"]["traded_notional"])
+    blocks.append(
+        Table(
+            "Attribution",
+            "Gross + fees + spread + funding = net. In bps of the value traded.",
+            ["part", currency, "bps"],
+            [
+                [
+                    name,
+                    money(parts[name], sign=True),
+                    number(float(parts[name]) / traded * 1e4 if traded else None, sign=True),
+                ]
+                for name in ("gross", "fees", "spread", "funding", "net")
+            ],
+            half=not summary["markouts"],
+        )
+    )
+    return Section("Costs", lead, blocks)
+
+
+def _daily_turnover(record: RunRecord) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Traded value of each UTC day with samples, over the day's mean equity."""
+    equity = np.asarray(record.equity, dtype=np.float64)
+    days, inverse = np.unique(
+        (np.asarray(record.ts_ns, dtype=np.int64) - 1) // DAY_NS, return_inverse=True
+    )
+    if days.size == 0:
+        return days, np.zeros(0)
+    mean = np.bincount(inverse, equity) / np.bincount(inverse)
+    at = np.array([f.ts_ns // DAY_NS for f in record.fills], dtype=np.int64)
+    value = np.array([float(f.price * f.quantity) for f in record.fills])
+    index = np.searchsorted(days, at).clip(0, days.size - 1)
+    traded = np.bincount(index, value, days.size)
+    return days * DAY_NS, traded / np.where(mean > 0, mean, np.nan)

@@ -1,0 +1,230 @@
+"""Figures as people read them, and what a run's figures amount to in sentences.
+
+A verdict claims no more than the statistics carry: a loss is called a loss; a gain is evidence only
+when the deflated Sharpe ratio reaches 95 % on at least [ENOUGH_DAYS][] daily returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from phoenix_runner.report.page import Tone, Verdict
+
+ENOUGH_DAYS = 30
+"""Fewer daily returns than this are called too few to judge."""
+
+CONFIDENCE = 0.95
+
+CANNOT_TELL = (
+    "What these data cannot tell: the archive has no local receive time, so real latency is "
+    "assumed, not measured; the book is known at its best level only (L1), so fills beyond the "
+    "displayed size are modelled; and the place of a resting order in the queue is assumed. A live "
+    "result would differ, usually for the worse."
+)
+
+
+def money(value: str | float | None, currency: str = "", *, sign: bool = False) -> str:
+    r"""Two decimals, thousands apart, a true minus; more digits for amounts under one.
+
+    >>> money("-1234.5", "USDT"), money("0.00125"), money(12, sign=True)
+    ('−1,234.50\xa0USDT', '0.00125', '+12.00')
+    """
+    if value is None:
+        return "–"
+    x = float(value)
+    text = f"{abs(x):.3g}" if 0 < abs(x) < 0.1 else f"{abs(x):,.2f}"
+    return f"{_sign(x, sign=sign)}{text}\N{NO-BREAK SPACE}{currency}".rstrip()
+
+
+def percent(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
+    r"""A share as a percentage; small ones keep two figures.
+
+    >>> percent(-0.1234), percent(0.5, 0), percent(None), percent(0.0000123)
+    ('−12.34\xa0%', '50\xa0%', '–', '0.0012\xa0%')
+    """
+    if value is None:
+        return "–"
+    x = abs(value) * 100
+    text = f"{x:.2g}" if 0 < x < 10**-digits else f"{x:.{digits}f}"
+    return f"{_sign(value, sign=sign)}{text}\N{NO-BREAK SPACE}%"
+
+
+def number(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
+    """A plain number.
+
+    >>> number(-1.234), number(None), number(12345, 0)
+    ('−1.23', '–', '12,345')
+    """
+    return "–" if value is None else f"{_sign(value, sign=sign)}{abs(value):,.{digits}f}"
+
+
+def duration(seconds: float | None) -> str:
+    """A length of time in its natural unit.
+
+    >>> duration(42), duration(600), duration(10_000), duration(300_000), duration(None)
+    ('42 s', '10 min', '2.8 h', '3.5 days', '–')
+    """
+    if seconds is None:
+        return "–"
+    for limit, unit, name, digits in (
+        (120, 1, "s", 0),
+        (7200, 60, "min", 0),
+        (172800, 3600, "h", 1),
+    ):
+        if seconds < limit:
+            return f"{seconds / unit:.{digits}f} {name}"
+    return f"{round(seconds / 86_400, 1):g} days"
+
+
+def count(n: int, noun: str) -> str:
+    """A count with its noun.
+
+    >>> count(1, "fill"), count(2000, "fill")
+    ('1 fill', '2,000 fills')
+    """
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def date(iso: str) -> str:
+    """An ISO time for readers: the day, with the time only where it is not midnight.
+
+    >>> date("2024-02-01T00:00:00Z"), date("2023-04-04T23:58:20Z")
+    ('2024-02-01', '2023-04-04 23:58')
+    """
+    day, clock = iso.removesuffix("Z").split("T")
+    return day if clock == "00:00:00" else f"{day} {clock[:5]}"
+
+
+def run_verdict(summary: Mapping[str, Any], refusals: Mapping[str, int]) -> Verdict:
+    """What one run says for or against its strategy, from its figures and its gates' refusals."""
+    equity, parts, inference = summary["equity"], summary["attribution"], summary["inference"]
+    currency = equity["currency"]
+    tone: Tone
+    net, gross = float(equity["net"]), float(parts["gross"])
+    activity = summary["activity"]
+    if activity["fills"] == 0:
+        return Verdict(
+            "open",
+            "The strategy never traded, so there is nothing to judge.",
+            _refusals(refusals) or ["No gate refused an entry either: its signal never fired."],
+        )
+    outcome = "made" if net > 0 else "lost"
+    headline = (
+        f"{outcome.capitalize()} {money(abs(net), currency)} "
+        f"({percent(equity['return'], sign=True)}) in "
+        f"{duration(summary['range']['days'] * 86_400)}: "
+    )
+    if equity["wiped_out_utc"] is not None:
+        tone, judgement = "bad", f"the account was wiped out on {date(equity['wiped_out_utc'])}."
+    else:
+        tone, judgement = _judge(net, inference)
+    costs = float(parts["fees"]) + float(parts["spread"]) + float(parts["funding"])
+    without = (
+        f"At mid prices and without costs it would have {'made' if gross > 0 else 'lost'} "
+        f"{money(abs(gross), currency)}; fees, spread and funding "
+        f"{'took' if costs < 0 else 'added'} {money(abs(costs), currency)}."
+    )
+    risk = (
+        f"The deepest fall from a peak was {percent(summary['drawdown']['maximum'])}; "
+        f"{count(summary['trades']['count'], 'round trip')}, "
+        f"{percent(summary['trades']['win_rate'], 0)} of them with a gain; in the market "
+        f"{percent(activity['time_in_market'], 0)} of the time."
+    )
+    sharpe = _sharpe_sentence(inference, summary["returns"]["sharpe_annual"])
+    sentences = [without, sharpe, risk, *_refusals(refusals)]
+    return Verdict(tone, headline + judgement, sentences)
+
+
+def gap_sentences(gaps: Sequence[tuple[str, str, str]]) -> list[str]:
+    """Caveat about missing data; each gap as (what, start, end) in ISO time."""
+    if not gaps:
+        return ["No gap is known in the data that were asked for."]
+    shown = "; ".join(f"{what} from {date(a)} to {date(b)}" for what, a, b in gaps[:8])
+    more = f"; and {len(gaps) - 8} more" if len(gaps) > 8 else ""
+    found = f"{count(len(gaps), 'gap')} in the data, shaded on every time axis: {shown}{more}. "
+    return [
+        found + "Nothing could trade there; what the market did meanwhile falls on the next sample."
+    ]
+
+
+def execution_sentences(config: Mapping[str, Any]) -> list[str]:
+    """What the suite assumed about fills, fees, latency and funding, for the caveats."""
+    execution = config["execution"]
+    fees, latency, fill = execution["fees"], execution["latency"], execution["fill"]
+    bars = execution["bar_execution"]
+    if bars is None:
+        how = "Orders that take liquidity fill at the quote in force when they reach the venue"
+    else:
+        how = (
+            "There are no quotes in this run. Orders fill at the close of the bar they were "
+            f"decided on, plus half of an assumed spread of {bars['spread_bps']} bps and "
+            f"{bars['slippage_bps']} bps of slippage; real spreads vary, so results that hang on "
+            "costs of this size prove little"
+        )
+    if execution["queue_position"]:
+        resting = "a resting order waits until what was displayed ahead of it has traded"
+    elif execution["trade_execution"]:
+        resting = "a resting order fills when a trade touches its price, with no queue ahead of it"
+    else:
+        resting = (
+            f"a resting order that is touched fills with probability {fill['prob_fill_on_limit']}"
+        )
+    slip = fill["prob_slippage"]
+    worse = f"; with probability {slip} one tick worse" if slip else ""
+    rates = {
+        "spec": "the fees of the instrument specification",
+        "tier": f"the venue's {fees['tier']} fees",
+        "rates": f"fees of {fees['maker']} (maker) and {fees['taker']} (taker) of notional",
+    }[fees["source"]]
+    funding = config["funding"]
+    paid = {
+        "settle": "funding is settled at the archive's rates",
+        "flat": f"funding is assumed at {funding['flat_rate']} at every settlement",
+        "off": "no funding is paid, although a real perpetual would",
+    }[funding["mode"]]
+    insert = latency["insert_ms"]
+    delay = f"{insert} ms after the decision" if insert else "at once, without any latency"
+    return [f"{how}{worse}; {resting}.", f"Orders arrive {delay}. They pay {rates}; {paid}."]
+
+
+def _judge(net: float, inference: Mapping[str, Any]) -> tuple[Tone, str]:
+    if net <= 0:
+        return "bad", "no case for this strategy here."
+    days = inference["observations"]
+    if days < ENOUGH_DAYS:
+        return "open", f"{count(days, 'daily return')}, too few to tell skill from luck."
+    deflated = inference["deflated"]
+    if deflated is None:
+        return "open", "its risk cannot be measured, so nothing is proven."
+    if deflated < CONFIDENCE:
+        return "open", "not distinguishable from luck."
+    return "good", "more than luck would explain, as far as these data tell."
+
+
+def _sharpe_sentence(inference: Mapping[str, Any], annual: float | None) -> str:
+    if inference["undefined"] is not None or annual is None:
+        return f"No Sharpe ratio: {inference['undefined'] or 'the returns do not vary'}."
+    trials = inference["trials"]
+    tried = (
+        "one set of parameters was tried, so nothing is deflated"
+        if trials == 1
+        else f"against the best that {trials:,} worthless sets would show by luck: "
+        f"{percent(inference['deflated'], 0)}"
+    )
+    return (
+        f"Sharpe ratio {number(annual)} a year (daily returns, 365 days); the probability that "
+        f"the true one is above zero is {percent(inference['probabilistic'], 0)} ({tried})."
+    )
+
+
+def _refusals(refusals: Mapping[str, int]) -> list[str]:
+    if not refusals:
+        return []
+    total, top = sum(refusals.values()), max(refusals, key=lambda g: (refusals[g], g))
+    entries = "1 entry" if total == 1 else f"{total:,} entries"
+    return [f"Gates refused {entries}, most often {top}."]
+
+
+def _sign(value: float, *, sign: bool) -> str:
+    return "−" if value < 0 else "+" if sign and value > 0 else ""

@@ -1,0 +1,231 @@
+"""A suite, read and checked: everything that can be wrong in it is found here, before any work.
+
+[load_suite][] reads the file twice: once to learn the strategy's name, once with that strategy's
+settings as the type of `strategy.config`, so that an error in them names file, line and key too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+from phoenix_schemas.errors import ConfigError, InstrumentError
+from phoenix_schemas.instruments import InstrumentSpec, load_instrument_specs
+from phoenix_schemas.yaml_config import decode_config, json_schema, parse_yaml
+from phoenix_strategies import registry
+from phoenix_strategies.registry import StrategySpec
+from phoenix_strategies.settings import StrategySettings
+
+from phoenix_runner.config import Section, StrategySection, SuiteConfig
+from phoenix_runner.errors import SuiteError
+
+SPECS_FILE = "instrument_specs.yaml"
+"""Name of the specs that an ingest copies beside its catalog."""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A checked suite: the config with the strategy's settings typed, and what it refers to."""
+
+    config: SuiteConfig
+    spec: StrategySpec
+    settings: StrategySettings
+    instruments: Mapping[str, InstrumentSpec]
+    """The universe, in its order, with the suite's leverage applied."""
+
+    @property
+    def traded(self) -> list[str]:
+        """Instruments that get a strategy."""
+        wanted = self.settings.instrument_id
+        return list(self.instruments) if wanted is None else [wanted]
+
+    def to_builtins(self) -> dict[str, Any]:
+        """The resolved config as plain values, every default written out."""
+        values: dict[str, Any] = msgspec.to_builtins(self.config, str_keys=True)
+        values["funding"] = msgspec.to_builtins(self.config.funding_section)
+        return values
+
+
+def load_suite(path: Path | str, overrides: Iterable[str] = ()) -> Suite:
+    """A suite from its file, with `key.path=value` overrides (values in YAML) applied.
+
+    Raises ConfigError (or another error with exit code 2) that names file, line and key.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such suite; check the path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: must be UTF-8 text ({error})") from None
+    data = parse_yaml(text, dict[str, Any], source=str(path))
+    overrides = list(overrides)
+    for override in overrides:
+        _override(data, override)
+    if overrides:
+        return suite_from(data, source=f"{path} with --set")
+    typed = _typed(_strategy_of(data, str(path)))
+    return _checked(parse_yaml(text, typed, source=str(path)), str(path))
+
+
+def suite_from(data: Mapping[str, Any], *, source: str) -> Suite:
+    """A suite from plain values, as workers receive it."""
+    typed = _typed(_strategy_of(data, source))
+    return _checked(decode_config(data, typed, source=source), source)
+
+
+def suite_schema(strategy: str = registry.DEFAULT) -> dict[str, Any]:
+    """JSON Schema of a suite file with that strategy's settings."""
+    return json_schema(_typed(registry.find(strategy)))
+
+
+def _strategy_of(data: Any, source: str) -> StrategySpec:
+    section = data.get("strategy") if isinstance(data, Mapping) else None
+    name = section.get("name", registry.DEFAULT) if isinstance(section, Mapping) else None
+    if not isinstance(name, str):
+        name = registry.DEFAULT  # a wrong type is the typed reading's to report
+    try:
+        return registry.find(name)
+    except ValueError as error:
+        raise ConfigError(f"{source}: at $.strategy.name: {error}") from None
+
+
+def _typed(spec: StrategySpec) -> type[SuiteConfig]:
+    """SuiteConfig whose `strategy.config` has the type of the strategy's settings."""
+    settings = spec.settings_type
+    options: dict[str, Any] = {"frozen": True, "forbid_unknown_fields": True, "kw_only": True}
+    section = msgspec.defstruct(
+        "StrategySection",
+        [
+            ("name", str, registry.DEFAULT),
+            ("config", settings, msgspec.field(default_factory=settings)),
+        ],
+        bases=(Section,),
+        **options,
+    )
+    suite: Any = msgspec.defstruct(
+        "SuiteConfig",
+        [("strategy", section, msgspec.field(default_factory=section))],
+        bases=(SuiteConfig,),
+        **options,
+    )
+    return cast("type[SuiteConfig]", suite)
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set must be key.path=value (was {override!r})")
+    *parents, last = key.split(".")
+    here = data
+    for part in parents:
+        here = here.setdefault(part, {})
+        if not isinstance(here, dict):
+            raise ConfigError(f"--set {key}: {part!r} must be a section (was {here!r})")
+    here[last] = parse_yaml(f"value: {text}", dict[str, Any], source=f"--set {key}")["value"]
+
+
+def _checked(config: SuiteConfig, source: str) -> Suite:
+    def refuse(key: str, rule: str) -> SuiteError:
+        return SuiteError(f"{source}: at $.{key}: {rule}")
+
+    strategy: StrategySection = config.strategy
+    spec = registry.find(strategy.name)
+    settings: StrategySettings = strategy.config  # type: ignore[assignment]  # see _typed
+    instruments = _instruments(config, refuse)
+    if settings.instrument_id is not None and settings.instrument_id not in instruments:
+        raise refuse(
+            "strategy.config.instrument_id",
+            f"must be one of universe.instrument_ids (was {settings.instrument_id!r})",
+        )
+    include = set(config.data.include)
+    if missing := sorted(spec.data_types(settings) - include):
+        raise refuse(
+            "data.include",
+            f"must have {', '.join(missing)}, which strategy {spec.name} decides on "
+            f"(was {', '.join(config.data.include)})",
+        )
+    if config.data.bars_from_trades and not {"Bar", "TradeTick"} <= include:
+        raise refuse("data.bars_from_trades", "must go with Bar and TradeTick in data.include")
+    _check_execution(config, spec, settings, refuse)
+    _check_pins(config, spec, settings, refuse)
+    return Suite(config=config, spec=spec, settings=settings, instruments=instruments)
+
+
+def _instruments(config: SuiteConfig, refuse: Any) -> dict[str, InstrumentSpec]:
+    beside = Path(config.catalog.path) / SPECS_FILE
+    explicit = config.catalog.instrument_specs_path
+    path = Path(explicit) if explicit else beside if beside.is_file() else None
+    specs = load_instrument_specs(path)
+    found = {}
+    for position, name in enumerate(config.universe.instrument_ids):
+        key = f"universe.instrument_ids[{position}]"
+        spec = specs.get(name)
+        if spec is None:
+            known = ", ".join(sorted(specs))
+            raise refuse(key, f"no specification of {name!r} in {path or 'the packaged baseline'}; "
+                         f"add it there or use one of {known}")  # fmt: skip
+        if spec.class_ == "spot":
+            perpetual = name.replace(".", "-PERP.", 1)
+            raise refuse(
+                key,
+                f"must be a perpetual (was {name}, which names spot); did you mean {perpetual}?",
+            )
+        if config.universe.leverage is not None:
+            try:
+                spec = spec.with_leverage(config.universe.leverage)
+            except InstrumentError as error:
+                raise refuse("universe.leverage", str(error)) from None
+        found[name] = spec
+    return found
+
+
+def _check_execution(
+    config: SuiteConfig, spec: StrategySpec, settings: StrategySettings, refuse: Any
+) -> None:
+    execution, include = config.execution, set(config.data.include)
+    if "QuoteTick" in include and execution.bar_execution is not None:
+        raise refuse(
+            "execution.bar_execution",
+            "must be absent when QuoteTick is in data.include: bars must not move a market that "
+            "has quotes",
+        )
+    if "QuoteTick" not in include:
+        if execution.bar_execution is None:
+            raise refuse(
+                "execution.bar_execution",
+                "must be given when data.include has no QuoteTick: say what spread to assume, as "
+                "{spread_bps: 2.0, slippage_bps: 0.5}",
+            )
+        if "Bar" not in include:
+            raise refuse("data.include", "must have QuoteTick or Bar: something must make a market")
+    if execution.trade_execution and "TradeTick" not in include:
+        raise refuse("execution.trade_execution", "must go with TradeTick in data.include")
+    realistic = execution.trade_execution and execution.queue_position
+    if "TradeTick" in include and spec.posts_limit_orders(settings) and not realistic:
+        raise refuse(
+            "execution",
+            f"must have trade_execution: true and queue_position: true, because {spec.name} posts "
+            "limit orders beside trades; without them no trade fills a resting order, or fills it "
+            "as if nobody stood in front",
+        )
+
+
+def _check_pins(
+    config: SuiteConfig, spec: StrategySpec, settings: StrategySettings, refuse: Any
+) -> None:
+    versions = spec.estimators(settings)
+    for position, pin in enumerate(config.signals):
+        key = f"signals[{position}]"
+        if pin.id not in versions:
+            used = ", ".join(sorted(versions)) or "none"
+            raise refuse(key, f"{pin.id!r} must be an estimator of {spec.name} (it uses: {used})")
+        if versions[pin.id] != pin.version:
+            raise refuse(
+                key,
+                f"{pin.id} must have version {pin.version} (installed is {versions[pin.id]}); "
+                "install the phoenix-signals that has it, or pin the installed version",
+            )

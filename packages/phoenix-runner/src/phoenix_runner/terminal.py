@@ -1,0 +1,148 @@
+"""Runs as text: the short summary, the list, the comparison of two."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from phoenix_runner.bundle import read_json
+from phoenix_runner.experiment import Published
+
+RESULTS = (
+    "net", "gross", "fees", "spread", "funding", "final_equity", "orders", "fills", "positions",
+    "events",
+)  # fmt: skip
+
+
+def describe_run(done: Published) -> str:
+    """A few lines that say what came out and where to look."""
+    s = done.summary
+    figures = s["figures"]
+    sharpe = figures["returns"]["sharpe_annual"]
+    days = figures["returns"]["days"]
+    lines = [
+        (
+            f"{s['strategy']} on {', '.join(s['instrument_ids'])}, "
+            f"{s['trading_start_utc']} to {s['end_utc']} (excluded)"
+        ),
+        (
+            f"net {_money(s['net'])} {s['currency']} "
+            f"({float(s['net']) / float(s['starting_equity']):+.3%} of {_money(s['starting_equity'])}) "
+            f"= gross {_money(s['gross'])} fees {_money(s['fees'])} spread {_money(s['spread'])} "
+            f"funding {_money(s['funding'])}"
+        ),
+        f"{s['fills']} fills of {s['orders']} orders, {s['events']} events; "
+        f"maximum drawdown {figures['drawdown']['maximum']:.3%}; "
+        + (
+            f"Sharpe (daily, 365) {sharpe:.2f} over {days} days"
+            if sharpe is not None
+            else f"no Sharpe ratio over {days} day{'s' * (days != 1)}"
+        ),
+    ]
+    if s["bar_fills"] is not None:
+        assumed = s["bar_fills"]
+        lines.append(
+            f"bars only: filled at each bar's close with an assumed spread of "
+            f"{assumed['spread_bps']} bps and slippage of {assumed['slippage_bps']} bps"
+        )
+    if s["gaps"]:
+        lines.append(f"{len(s['gaps'])} gaps in the data, shaded in the report")
+    if done.reused:
+        lines.append("already finished before; --overwrite runs it again")
+    lines.append(f"report: {done.folder / 'report.html'}")
+    return "\n".join(lines)
+
+
+def list_runs(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """What identifies each run, and its result."""
+    found = []
+    for folder in folders:
+        summary = read_json(folder, "summary.json")
+        timing = folder / "timing.json"
+        facts = read_json(folder, "timing.json") if timing.exists() else {}
+        found.append(
+            {
+                "run": folder.name,
+                "suite": facts.get("suite_name"),
+                "started_utc": facts.get("started_utc"),
+                "strategy": summary["strategy"],
+                "instrument_ids": summary["instrument_ids"],
+                "start_utc": summary["trading_start_utc"],
+                "end_utc": summary["end_utc"],
+                "net": summary["net"],
+                "currency": summary["currency"],
+                "fills": summary["fills"],
+            }
+        )
+    return found
+
+
+def runs_table(found: Sequence[dict[str, Any]]) -> str:
+    """The list as a table."""
+    table = Table("run", "suite", "strategy", "from", "to", "net", "fills")
+    for run in found:
+        table.add_row(
+            run["run"], run["suite"] or "", run["strategy"], run["start_utc"], run["end_utc"],
+            f"{_money(run['net'])} {run['currency']}", str(run["fills"]),
+        )  # fmt: skip
+    return _render(table)
+
+
+def compare_runs(first: Path, second: Path) -> list[dict[str, Any]]:
+    """Every key in which two runs differ: what decides them first, then what came out."""
+    differences = []
+    for part, name in (("experiment", "experiment.json"), ("environment", "environment.json")):
+        one, two = (_flat(read_json(f, name)) for f in (first, second))
+        differences += [
+            {"part": part, "key": key, "first": one.get(key), "second": two.get(key)}
+            for key in sorted({*one, *two})
+            if one.get(key) != two.get(key)
+        ]
+    one, two = (read_json(f, "summary.json") for f in (first, second))
+    differences += [
+        {"part": "result", "key": key, "first": one.get(key), "second": two.get(key)}
+        for key in RESULTS
+        if one.get(key) != two.get(key)
+    ]
+    return differences
+
+
+def comparison_table(folders: Sequence[Path], differences: Sequence[dict[str, Any]]) -> str:
+    """The differences as a table."""
+    if not differences:
+        return "no difference\n"
+    table = Table("part", "key", *[folder.name for folder in folders])
+    for row in differences:
+        table.add_row(row["part"], row["key"], str(row["first"]), str(row["second"]))
+    return _render(table)
+
+
+def _flat(value: Any, path: str = "") -> dict[str, Any]:
+    """Leaves of nested values by their dotted path."""
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list):
+        items = {str(i): item for i, item in enumerate(value)}.items()
+    else:
+        return {path: value}
+    return {k: v for key, item in items for k, v in _flat(item, f"{path}.{key}".strip(".")).items()}
+
+
+def _money(text: str) -> str:
+    """Money to the cent, for reading.
+
+    >>> _money("-1234.567")
+    '-1,234.57'
+    """
+    return f"{float(text):,.2f}"
+
+
+def _render(table: Table) -> str:
+    out = io.StringIO()
+    Console(file=out, width=None if out.isatty() else 160).print(table)
+    return out.getvalue()

@@ -1,0 +1,209 @@
+"""The report opens offline, is the same bytes each time, and says what a run did."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from phoenix_runner.report import write_report
+from phoenix_runner.report.bundle_files import ReportError
+from phoenix_runner.report.drawing import thin
+from phoenix_runner.report.wording import ENOUGH_DAYS, run_verdict
+
+MakeBundle = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def bundle(make_bundle: MakeBundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle(
+        tmp_path_factory.mktemp("run"),
+        days=12,
+        gaps=((3000, 4500),),
+        refusals={"spread": 12, "<stale> & quote": 3},
+    )
+
+
+@pytest.fixture(scope="module")
+def html(bundle: Path) -> str:
+    return write_report(bundle).read_text(encoding="utf-8")
+
+
+def figures(html: str) -> dict[str, str]:
+    return dict(re.findall(r'<figure class="[^"]*" id="([^"]+)">(.*?)</figure>', html, re.DOTALL))
+
+
+def svg_texts(svg: str) -> list[str]:
+    return re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+
+
+def test_nothing_outside_the_file_is_asked_for(html: str) -> None:
+    assert not re.search(r"(?:https?:)?//\w", html), "an address"
+    assert not re.search(r"<(?:script|link|iframe|img|object|embed|base)\b", html)
+    assert "@import" not in html
+    references = re.findall(r'(?:href|src)\s*=\s*"([^"]*)"|url\(([^)]*)\)', html)
+    assert references, "clip paths and markers refer to ids inside the file"
+    assert all((a or b).strip("'\"").startswith("#") for a, b in references)
+    assert "default-src 'none'" in html
+
+
+def test_every_reference_inside_a_drawing_has_its_target_there(html: str) -> None:
+    for svg in re.findall(r"<svg.*?</svg>", html, re.DOTALL):
+        ids = re.findall(r'\bid="([^"]+)"', svg)
+        wanted = set(re.findall(r"#([\w-]+)\)", svg)) | set(re.findall(r'href="#([^"]+)"', svg))
+        assert wanted <= set(ids)
+    all_ids = re.findall(r'\bid="([^"]+)"', html)
+    assert len(all_ids) == len(set(all_ids))
+
+
+def test_the_same_bundle_gives_the_same_bytes(
+    html: str, make_bundle: MakeBundle, tmp_path: Path
+) -> None:
+    again = make_bundle(
+        tmp_path, days=12, gaps=((3000, 4500),), refusals={"spread": 12, "<stale> & quote": 3}
+    )
+    # Elsewhere, and for a user whose matplotlib is set up differently.
+    with mpl.rc_context({"font.size": 20, "axes.grid": False, "timezone": "US/Pacific"}):
+        assert write_report(again).read_text(encoding="utf-8") == html
+
+
+def test_every_axis_is_labelled_with_its_unit(html: str) -> None:
+    expected = {
+        "equity": ("time (UTC)", "equity (USDT)"),
+        "drawdown": ("time (UTC)", "below peak (%)"),
+        "daily-returns": ("time (UTC)", "return of the day (%)"),
+        "trades-btcusdt-perp-binance": ("time (UTC)", "price (quote currency)"),
+        "exposure": ("time (UTC)", "net position / equity (×)"),
+        "turnover": ("time (UTC)", "traded / equity (×/day)"),
+        "attribution": ("cause", "result (USDT)"),
+        "markouts": ("time after the fill (s)", "mid move in our favour (bps)"),
+        "refusals": ("entries refused (count)", "gate"),
+    }
+    found = figures(html)
+    assert set(found) == set(expected)
+    for name, labels in expected.items():
+        drawings = re.findall(r"<svg.*?</svg>", found[name], re.DOTALL)
+        assert len(drawings) == 2, "one for wide screens, one for phones"
+        for svg in drawings:
+            assert set(labels) <= set(svg_texts(svg)), name
+
+
+def test_gaps_are_shaded_on_every_time_axis(html: str) -> None:
+    for name, figure in figures(html).items():
+        timed = "time (UTC)" in figure
+        assert timed == ("Grey bands: no data." in figure), name
+        # The hatch of the band; nothing else in these charts is hatched.
+        assert timed == ("<pattern" in figure), name
+
+
+def test_the_verdict_comes_first_and_the_caveats_last(html: str) -> None:
+    order = [html.index(s) for s in (">Verdict<", ">Equity and returns<", ">Costs<", ">Caveats<")]
+    assert order == sorted(order)
+    for phrase in ("no local receive time", "best level only (L1)", "in the queue is assumed"):
+        assert phrase in html
+
+
+def test_text_from_the_bundle_is_escaped(html: str) -> None:
+    assert "<stale>" not in html
+    assert "&lt;stale&gt; &amp; quote" in html
+
+
+def test_the_size_is_sane(html: str, make_bundle: MakeBundle, tmp_path: Path) -> None:
+    assert 100_000 < len(html) < 1_000_000
+    busy = make_bundle(tmp_path, days=60, trade_every=20, gaps=())
+    assert write_report(busy).stat().st_size < 2_000_000
+    # So many trades cost more than the account held.
+    assert "the account was wiped out on 2024-" in (busy / "report.html").read_text("utf-8")
+
+
+def test_a_run_without_quotes_has_no_markouts_and_says_so(
+    make_bundle: MakeBundle, tmp_path: Path
+) -> None:
+    html = write_report(make_bundle(tmp_path, days=3, quotes=False, gaps=())).read_text("utf-8")
+    assert "markouts" not in figures(html)
+    assert "This run saw no quotes" in html
+    assert "assumed spread of 1.0 bps" in html
+    assert "No gap is known" in html
+
+
+def test_a_run_without_trades_is_reported(make_bundle: MakeBundle, tmp_path: Path) -> None:
+    html = write_report(make_bundle(tmp_path, days=2, trade_every=0, gaps=())).read_text("utf-8")
+    assert "The strategy never traded" in html
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["summary.json", "equity.parquet", "marks.parquet", "fills.csv", "manifest_ref.json"],
+)
+def test_a_missing_file_is_named_and_nothing_is_written(
+    make_bundle: MakeBundle, tmp_path: Path, name: str
+) -> None:
+    folder = make_bundle(tmp_path / "run", days=1, gaps=())
+    (folder / name).unlink()
+    with pytest.raises(ReportError, match=f"must hold {name}"):
+        write_report(folder)
+    assert not (folder / "report.html").exists()
+
+
+def test_unusable_summaries_are_refused(make_bundle: MakeBundle, tmp_path: Path) -> None:
+    folder = make_bundle(tmp_path / "run", days=1, gaps=())
+    summary = json.loads((folder / "summary.json").read_text())
+    del summary["currency"]
+    (folder / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(ReportError, match="lacked 'currency'"):
+        write_report(folder)
+    (folder / "summary.json").write_text("{")
+    with pytest.raises(ReportError, match="must be JSON"):
+        write_report(folder)
+    (folder / "summary.json").write_text("[]")
+    with pytest.raises(ReportError, match="must hold an object"):
+        write_report(folder)
+
+
+def test_thinning_keeps_every_extreme() -> None:
+    rng = np.random.default_rng(2)
+    x = np.arange(50_000.0)
+    y = rng.normal(size=x.size)
+    y[12_345], y[40_001] = 99.0, -99.0
+    for narrow in (True, False):
+        a, b = thin(x, y, narrow)
+        assert a.size <= 1800
+        assert (b.max(), b.min(), a[0], a[-1]) == (99.0, -99.0, x[0], x[-1])
+        assert np.array_equal(y[a.astype(int)], b)
+
+
+@pytest.mark.parametrize(
+    ("net", "days", "deflated", "tone", "words"),
+    [
+        ("-5", 400, 0.01, "bad", "no case for this strategy"),
+        ("5", ENOUGH_DAYS - 1, 0.99, "open", "too few to tell skill from luck"),
+        ("5", 400, 0.80, "open", "not distinguishable from luck"),
+        ("5", 400, 0.96, "good", "more than luck would explain"),
+        ("5", 400, None, "open", "nothing is proven"),
+    ],
+)
+def test_a_verdict_claims_no_more_than_the_statistics_carry(
+    net: str, days: int, deflated: float | None, tone: str, words: str
+) -> None:
+    figures = {
+        "range": {"days": float(days)},
+        "equity": {
+            "currency": "USDT", "net": net, "return": float(net) / 100, "wiped_out_utc": None,
+        },
+        "attribution": {"gross": net, "fees": "0", "spread": "0", "funding": "0"},
+        "returns": {"sharpe_annual": 1.0},
+        "drawdown": {"maximum": 0.1},
+        "activity": {"fills": 9, "time_in_market": 0.5},
+        "trades": {"count": 4, "win_rate": 0.5},
+        "inference": {
+            "observations": days, "trials": 3, "probabilistic": 0.9, "deflated": deflated,
+            "undefined": None,
+        },
+    }  # fmt: skip
+    verdict = run_verdict(figures, {})
+    assert verdict.tone == tone
+    assert words in verdict.headline

@@ -1,0 +1,176 @@
+"""Errors of phoenix-signals, and the checks that raise them.
+
+Every invalid input has one behaviour: the call raises, its message says what must hold, and the
+estimator keeps the state it had before. So a caller may catch the error, count it and go on with
+the next observation. Batch functions name the row.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from phoenix_schemas.errors import PhoenixError
+
+INF = math.inf
+
+
+class SignalsError(PhoenixError, ValueError):
+    """Base of every error that phoenix-signals raises on purpose."""
+
+
+class InputError(SignalsError):
+    """An observation is impossible: NaN, a negative size, a crossed quote, time going back."""
+
+
+class ParameterError(SignalsError):
+    """A constructor argument is outside its range."""
+
+    exit_code = 2
+
+
+class VersionError(SignalsError):
+    """An estimator, or a snapshot of one, is asked for in a version that is not installed."""
+
+    exit_code = 2
+
+
+def number_error(name: str, value: object) -> InputError:
+    """The error for an observation that is NaN or infinite.
+
+    >>> str(number_error("x", float("nan")))
+    'x must be a finite number (was nan); drop the observation or fix its source'
+    """
+    return InputError(
+        f"{name} must be a finite number (was {value}); drop the observation or fix its source"
+    )
+
+
+def size_error(name: str, value: object) -> InputError:
+    """The error for a quantity that is negative, NaN or infinite.
+
+    >>> str(size_error("size", -1.0))
+    'size must be a finite number of at least 0 (was -1.0); drop the observation or fix its source'
+    """
+    return InputError(
+        f"{name} must be a finite number of at least 0 (was {value}); "
+        "drop the observation or fix its source"
+    )
+
+
+def time_error(ts_ns: int, last_ns: int) -> InputError:
+    """The error for an event older than the one before it.
+
+    >>> str(time_error(5, 7))
+    'ts_ns must not go back (was 5 after 7); sort the events by ts_init, equal times are allowed'
+    """
+    return InputError(
+        f"ts_ns must not go back (was {ts_ns} after {last_ns}); "
+        "sort the events by ts_init, equal times are allowed"
+    )
+
+
+def check_count(name: str, value: object, least: int, typical: str) -> int:
+    """Return `value` when it is an integer of at least `least`.
+
+    >>> check_count("window_count", 1, 2, "600")
+    Traceback (most recent call last):
+    phoenix_signals.errors.ParameterError: window_count must be an integer of at least 2 (was 1); \
+typical: 600
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ParameterError(
+            f"{name} must be an integer of at least {least} (was {value!r}); typical: {typical}"
+        )
+    return value
+
+
+def check_positive(name: str, value: object, typical: str) -> float:
+    """Return `value` when it is a number above zero.
+
+    >>> check_positive("half_life_bars", 0, "60")
+    Traceback (most recent call last):
+    phoenix_signals.errors.ParameterError: half_life_bars must be a number above 0 (was 0); \
+typical: 60
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise ParameterError(f"{name} must be a number above 0 (was {value!r}); typical: {typical}")
+    return value
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> str:
+    """Return `value` when it is one of `choices`.
+
+    >>> check_choice("bucket_mode", "half", ("whole", "split"))
+    Traceback (most recent call last):
+    phoenix_signals.errors.ParameterError: bucket_mode must be one of whole, split (was 'half')
+    """
+    if value not in choices:
+        raise ParameterError(f"{name} must be one of {', '.join(choices)} (was {value!r})")
+    return value
+
+
+def column(name: str, values: Any, length: int | None = None) -> NDArray[np.float64]:
+    """A batch input as float64, finite and of the right length.
+
+    >>> column("x", [1.0, float("nan")])
+    Traceback (most recent call last):
+    phoenix_signals.errors.InputError: x must be a finite number (was nan at row 1); \
+drop the observation or fix its source
+    """
+    array = np.asarray(values, dtype=np.float64)
+    _check_shape(name, array, length)
+    finite = np.isfinite(array)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        raise number_error(name, f"{array[row]} at row {row}")
+    return array
+
+
+def raw_column(name: str, values: Any, length: int | None = None) -> NDArray[np.int64]:
+    """A batch input in integer raw units or nanoseconds, as int64; floats are refused.
+
+    >>> raw_column("size_raw", [0.5])
+    Traceback (most recent call last):
+    phoenix_signals.errors.InputError: size_raw must hold integers (was float64); \
+pass raw units, e.g. lots of 10^-size_precision
+    """
+    array = np.asarray(values)
+    if array.size == 0:
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "iu":
+        raise InputError(
+            f"{name} must hold integers (was {array.dtype}); "
+            "pass raw units, e.g. lots of 10^-size_precision"
+        )
+    array = array.astype(np.int64, copy=False)
+    _check_shape(name, array, length)
+    return array
+
+
+def time_column(values: Any, length: int | None = None) -> NDArray[np.int64]:
+    """Event times of a batch input as int64 ns; they may repeat but never go back.
+
+    >>> time_column([1, 3, 2])
+    Traceback (most recent call last):
+    phoenix_signals.errors.InputError: ts_ns must not go back (was 2 at row 2 after 3); \
+sort the events by ts_init, equal times are allowed
+    """
+    ts_ns = raw_column("ts_ns", values, length)
+    back = ts_ns[1:] < ts_ns[:-1]
+    if back.any():
+        row = int(np.argmax(back)) + 1
+        raise InputError(
+            f"ts_ns must not go back (was {ts_ns[row]} at row {row} after {ts_ns[row - 1]}); "
+            "sort the events by ts_init, equal times are allowed"
+        )
+    return ts_ns
+
+
+def _check_shape(name: str, array: NDArray[Any], length: int | None) -> None:
+    if array.ndim != 1:
+        raise InputError(f"{name} must be one-dimensional (was {array.ndim}-dimensional)")
+    if length is not None and len(array) != length:
+        raise InputError(f"{name} must have {length} rows like the other columns ({len(array)})")

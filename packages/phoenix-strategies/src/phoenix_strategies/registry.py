@@ -1,0 +1,104 @@
+"""Strategy names, as suites write them, and what each one is made of.
+
+A suite may also name a strategy of the user's own as ``"package.module:SPEC"``, where `SPEC` is a
+[StrategySpec][]; worker processes find it the same way, by importing it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from phoenix_strategies.ema_cross import EmaCross, EmaCrossSettings
+from phoenix_strategies.errors import UnknownStrategyError
+from phoenix_strategies.nautilus_seam import GuardedAlgorithm, PhoenixStrategy, SeamConfig
+from phoenix_strategies.run_control import RunControl
+from phoenix_strategies.settings import StrategySettings
+
+
+@dataclass(frozen=True, slots=True)
+class StrategySpec:
+    """One strategy: how its settings are read, what it needs, how it is built.
+
+    `data_types` gives, for settings, the catalog types that must be in the suite's `data.include`
+    (names as in `phoenix_schemas.arrow.CATALOG_TYPES`). `posts_limit_orders` tells the runner
+    whether queue assumptions matter. `estimators` gives the `{id: version}` that decide.
+    """
+
+    name: str
+    settings_type: type[StrategySettings]
+    strategy_type: type[PhoenixStrategy[Any]]
+    data_types: Callable[[Any], frozenset[str]]
+    posts_limit_orders: Callable[[Any], bool]
+    estimators: Callable[[Any], dict[str, int]]
+    algorithms: Callable[[Any, RunControl], Sequence[GuardedAlgorithm]] = lambda _s, _c: ()
+
+    def build(
+        self, instrument_id: str, number: int, settings: StrategySettings, control: RunControl
+    ) -> PhoenixStrategy[Any]:
+        """The strategy for one instrument; `number` keeps ids apart within a run."""
+        strategy_id = f"{self.name.rpartition(':')[2].upper().replace('_', '')}-{number:03d}"
+        return self.strategy_type(SeamConfig(strategy_id, instrument_id, settings, control))
+
+
+_SPECS = {
+    spec.name: spec
+    for spec in (
+        StrategySpec(
+            name="ema_cross",
+            settings_type=EmaCrossSettings,
+            strategy_type=EmaCross,
+            data_types=lambda _settings: frozenset({"Bar"}),
+            posts_limit_orders=lambda _settings: False,
+            estimators=lambda _settings: {},
+        ),
+    )
+}
+
+DEFAULT = "ema_cross"
+"""What a suite without a `strategy` section runs."""
+
+
+def names() -> list[str]:
+    """The registered names."""
+    return sorted(_SPECS)
+
+
+def find(name: str) -> StrategySpec:
+    """The strategy a suite names.
+
+    >>> find("ema_cross").settings_type.__name__
+    'EmaCrossSettings'
+    >>> find("ema_cros")
+    Traceback (most recent call last):
+    ...
+    phoenix_strategies.errors.UnknownStrategyError: strategy must be one of ema_cross, or
+    "package.module:SPEC" (was 'ema_cros'); did you mean ema_cross?
+    """
+    if name in _SPECS:
+        return _SPECS[name]
+    module_name, colon, attribute = name.partition(":")
+    if colon:
+        return _import_spec(name, module_name, attribute)
+    close = difflib.get_close_matches(name, names(), n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    known = ", ".join(names())
+    msg = f'strategy must be one of {known}, or "package.module:SPEC" (was {name!r}){hint}'
+    raise UnknownStrategyError(msg)
+
+
+def _import_spec(name: str, module_name: str, attribute: str) -> StrategySpec:
+    try:
+        spec = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        msg = (
+            f"strategy {name!r} must be importable as module:attribute ({error}); is it installed?"
+        )
+        raise UnknownStrategyError(msg) from error
+    if not isinstance(spec, StrategySpec):
+        msg = f"strategy {name!r} must be a StrategySpec (was {type(spec).__name__})"
+        raise UnknownStrategyError(msg)
+    return spec
