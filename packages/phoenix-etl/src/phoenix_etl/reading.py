@@ -83,6 +83,8 @@ class SourceReader:
                 raise SourceError(
                     f"{self._name}: not a whole ZIP ({error}); download it again"
                 ) from None
+            except SourceError:
+                raise
             except RuntimeError as error:  # an encrypted member
                 raise SourceError(f"{self._name}: cannot be unpacked ({error})") from None
             self.bytes_read = size

@@ -208,7 +208,8 @@ def _step(cut: dict[str, Floats], out: dict[str, Floats]) -> None:
         slant = np.clip(gap / (e["stray"] * 2.0 + 0.5), -1.5, 1.5) * np.where(on_bid, 1.0, -1.0)
         typical = e["queue"] * (1.0 + 0.6 * slant)
         adds = (e["u"] < 0.5 + 0.45 * (typical - mine) / (typical + mine)) | (mine <= 1.0)
-        changed = np.where(adds, mine + e["amount"], mine - np.minimum(e["amount"], mine - 1.0))
+        urge = np.floor(e["amount"] * (1.0 + 3.0 * np.maximum(np.where(adds, slant, -slant), 0.0)))
+        changed = np.where(adds, mine + urge, mine - np.minimum(urge, mine - 1.0))
 
         # New touch. A queue that was emptied, or a price that is new, has a fresh queue.
         ask_move = np.where(buys, swept, 0.0) + np.where(toward > 0.0, withdrawn, 0.0)
