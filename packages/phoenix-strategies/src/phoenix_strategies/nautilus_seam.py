@@ -312,7 +312,8 @@ class PhoenixStrategy[S: StrategySettings](GuardedCallbacks, Strategy):
             case "OrderExpired":
                 return ledger.closed(order_id, OrderStatus.EXPIRED)
             case "OrderRejected" | "OrderDenied":
-                self.refuse(f"rejected: {event.reason}")
+                # The reason's head: behind the colon stand numbers that would never count up.
+                self.refuse(f"rejected: {str(event.reason).partition(':')[0]}")
                 return ledger.closed(order_id, OrderStatus.REJECTED)
             case "OrderCancelRejected":
                 return ledger.cancel_rejected(order_id)
