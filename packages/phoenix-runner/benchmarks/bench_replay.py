@@ -136,9 +136,8 @@ def main() -> None:
                 f"events/s, ratio {ratios[-1]:.2f}; memory {memory[len(memory) // 4]} to "
                 f"{memory[-1]} MiB"
             )
-        print(
-            f"suite with EMA cross / bare engine: median {sorted(ratios)[len(ratios) // 2]:.2f} (to reach 0.85)"
-        )
+        median = sorted(ratios)[len(ratios) // 2]
+        print(f"suite with EMA cross / bare engine: median {median:.2f} (to reach 0.85)")
 
 
 if __name__ == "__main__":
