@@ -7,6 +7,7 @@ None. Counts and boundaries are the same exactly, values to 1e-12 relative.
 
 from phoenix_signals.batch.alignment import hold, quote_before
 from phoenix_signals.batch.clocks import Buckets, notional, notional_clock, time_clock, volume_clock
+from phoenix_signals.batch.columns import Bars, Depth, Funding, Metrics, Quotes, Trades
 from phoenix_signals.batch.covariance import (
     ew_covariance,
     hayashi_yoshida,
@@ -23,6 +24,7 @@ from phoenix_signals.batch.liquidity import (
     source_age,
     spread_bps,
 )
+from phoenix_signals.batch.lpi import lpi_engine
 from phoenix_signals.batch.orderflow import (
     fit_micro_price,
     fsi,
@@ -64,7 +66,13 @@ from phoenix_signals.batch.volatility import (
 )
 
 __all__ = [
+    "Bars",
     "Buckets",
+    "Depth",
+    "Funding",
+    "Metrics",
+    "Quotes",
+    "Trades",
     "bar_lpi",
     "bulk_vpin",
     "close_to_close_variance",
@@ -87,6 +95,7 @@ __all__ = [
     "ldr",
     "leverage_prior",
     "liquidation_pressure",
+    "lpi_engine",
     "micro_price",
     "nobi",
     "notional",

@@ -454,9 +454,9 @@ class LpiEngine(Versioned):
         else:
             depth_proxy = self._depth
             if spread is not None:
-                unit = self._price_unit * (depth_proxy + DEPTH_EPS)
-                liquidity = (ask - bid) / unit
-                min_scale = 0.5 * self._tick_raw / unit
+                unit = self._price_unit
+                liquidity = (ask - bid) / unit / (depth_proxy + DEPTH_EPS)
+                min_scale = 0.5 * (self._tick_raw / unit) / (depth_proxy + DEPTH_EPS)
             if self._change_z is None:
                 flags |= LIQUIDITY_CHANGE_WARMUP
             else:
