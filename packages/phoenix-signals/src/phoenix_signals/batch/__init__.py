@@ -6,8 +6,10 @@ None. Counts and boundaries are the same exactly, values to 1e-12 relative.
 """
 
 from phoenix_signals.batch.alignment import hold, quote_before
+from phoenix_signals.batch.bar import bar_lpi_engine
 from phoenix_signals.batch.clocks import Buckets, notional, notional_clock, time_clock, volume_clock
 from phoenix_signals.batch.columns import Bars, Depth, Funding, Metrics, Quotes, Trades
+from phoenix_signals.batch.composite import composite_lpi_engine
 from phoenix_signals.batch.covariance import (
     ew_covariance,
     hayashi_yoshida,
@@ -74,9 +76,11 @@ __all__ = [
     "Quotes",
     "Trades",
     "bar_lpi",
+    "bar_lpi_engine",
     "bulk_vpin",
     "close_to_close_variance",
     "composite_lpi",
+    "composite_lpi_engine",
     "compression_factor",
     "depth_within",
     "ensemble_fusion",
