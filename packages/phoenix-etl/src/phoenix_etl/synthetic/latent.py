@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -53,6 +54,7 @@ class Latent:
     """Log of open interest over its typical level at minutes 0 to 1440."""
 
 
+@cache
 def _shape() -> tuple[Floats, Floats]:
     """Shapes of volatility (mean square one) and activity (mean one), per second."""
     shape = between(_SHAPE, np.arange(SECONDS) / 3600.0)
@@ -106,8 +108,9 @@ class _Episodes:
         after = _since(cascade.start + cascade.duration)
         during = (since >= 0.0) & (after < 0.0)
         # Liquidations come in pulses of several seconds, closer together as it goes on.
-        pulses = decay(draws.normal(SECONDS) * 0.6, 0.8)
-        on = np.where(pulses > -0.3, 1.0, 0.25)
+        pulses = decay(draws.normal(int(cascade.duration) + 2) * 0.6, 0.8)
+        beat = np.clip(since, 0.0, cascade.duration).astype(np.int64)
+        on = np.where(pulses[beat] > -0.3, 1.0, 0.25)
         ramp = np.minimum(since / (0.3 * cascade.duration), 1.0)
         stress = np.where(during, ramp, _fading(after, 75.0))
         self.stress = np.maximum(self.stress, stress)
