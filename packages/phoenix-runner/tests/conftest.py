@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -15,7 +16,18 @@ import pyarrow.parquet as pq
 import pytest
 from phoenix_runner.fills import MARKOUT_HORIZONS_S as HORIZONS
 from phoenix_runner.fills import Fill, FundingPayment, attribute
+from phoenix_runner.fold_results import (
+    DroppedFold,
+    FoldResult,
+    OverfittingResult,
+    WalkForwardResult,
+)
+from phoenix_runner.folds import FoldPlan
+from phoenix_runner.inference import probability_of_backtest_overfitting
 from phoenix_schemas.timestamps import format_utc
+
+# pytest's importlib mode leaves this folder off the path; helper modules live in it.
+sys.path.insert(0, str(Path(__file__).parent))
 
 MINUTE = 60 * 10**9
 DAY = 1440 * MINUTE
@@ -41,6 +53,7 @@ def _decimal(value: float, places: int) -> Decimal:
 def write_bundle(
     folder: Path,
     *,
+    start: int = START,
     seed: int = 7,
     days: int = 28,
     trade_every: int = 300,
@@ -57,7 +70,7 @@ def write_bundle(
     steps = rng.normal(0, 4e-4, n) + drift * np.roll(side, 1)
     mid = 42_000 * np.exp(np.cumsum(steps))
     price = [_decimal(m, 2) for m in mid]
-    ts = START + MINUTE * minute
+    ts = start + MINUTE * minute
     keep = np.ones(n, bool)
     for a, b in gaps:
         keep[a:b] = False
@@ -98,8 +111,8 @@ def write_bundle(
     summary: dict[str, Any] = {
         "experiment_id": "f00dfeed12345678", "strategy": "ema_cross",
         "instrument_ids": [INSTRUMENT], "venue": "BINANCE", "currency": "USDT",
-        "start_utc": "2024-02-01T00:00:00Z", "trading_start_utc": "2024-02-01T00:00:00Z",
-        "end_utc": format_utc(START + days * DAY), "bar_fills": None, "starting_equity": "10000",
+        "start_utc": format_utc(start), "trading_start_utc": format_utc(start),
+        "end_utc": format_utc(start + days * DAY), "bar_fills": None, "starting_equity": "10000",
         "final_equity": str(cash + position * price[-1]), "gross": str(parts.gross),
         "fees": str(parts.fees), "spread": str(parts.spread), "funding": str(parts.funding),
         "net": str(parts.net), "residual": "0", "fills": len(fills),
@@ -110,8 +123,8 @@ def write_bundle(
         {
             "type": "QuoteTick",
             "instrument_id": INSTRUMENT,
-            "start_utc": format_utc(START + a * MINUTE),
-            "end_utc": format_utc(START + b * MINUTE),
+            "start_utc": format_utc(start + a * MINUTE),
+            "end_utc": format_utc(start + b * MINUTE),
         }
         for a, b in gaps
     ]
@@ -151,6 +164,57 @@ def write_bundle(
         writer.writerow(["ts_ns", "instrument_id", "amount"])
         writer.writerows([p.ts_ns, p.instrument_id, p.amount] for p in funding)
     return folder
+
+
+def write_walk_forward(
+    folder: Path, *, folds: int = 4, train_days: int = 10, test_days: int = 5, drift: float = 0.0
+) -> Path:
+    """A walk-forward whose test runs are as above, with choices that wander over a grid."""
+    step = test_days * DAY
+    plan = FoldPlan(
+        start_ns=START, end_ns=START + train_days * DAY + folds * step + DAY,
+        train_ns=train_days * DAY, test_ns=step, purge_ns=3600 * 10**9,
+    )  # fmt: skip
+    schedule = plan.schedule()
+    rng = np.random.default_rng(1)
+    searched: dict[str, list[Any]] = {
+        "fast": [5, 10, 20], "slow": [30, 60], "entry": ["cross", "band"],
+    }  # fmt: skip
+    found = []
+    for fold in schedule.folds:
+        name = f"folds/{fold.index:02d}"
+        write_bundle(
+            folder / name, start=fold.test_start_ns, seed=20 + fold.index, days=test_days,
+            drift=drift, gaps=((2000, 2600),) if fold.index == 1 else (),
+        )  # fmt: skip
+        found.append(
+            FoldResult(
+                index=fold.index, train_start_ns=fold.train_start_ns,
+                train_end_ns=fold.train_end_ns, test_start_ns=fold.test_start_ns,
+                test_end_ns=fold.test_end_ns,
+                chosen={k: v[int(rng.integers(len(v)))] for k, v in searched.items()},
+                train_mean_daily=float(rng.normal(2e-3, 5e-4)), train_sharpe_daily=0.2, bundle=name,
+            )
+        )  # fmt: skip
+    pbo = probability_of_backtest_overfitting(rng.normal(0, 0.01, (50, 12)))
+    assert schedule.dropped is not None
+    WalkForwardResult(
+        experiment_id="cafe0000cafe0000", strategy="ema_cross", instrument_ids=[INSTRUMENT],
+        currency="USDT", starting_equity="10000", kind="rolling", purge_ns=plan.purge_ns,
+        embargo_ns=0, objective="mean daily return",
+        selection="every set of the grid was replayed on the training range.",
+        searched=searched, sets_evaluated=12, declared_trials=3, trial_variance=0.004, folds=found,
+        dropped=DroppedFold(
+            test_start_ns=schedule.dropped.test_start_ns, test_end_ns=schedule.dropped.test_end_ns
+        ),
+        overfitting=OverfittingResult.of(pbo, source="Replays of all sets over the whole range."),
+    ).write(folder)  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_walk_forward() -> Callable[..., Path]:
+    return write_walk_forward
 
 
 @pytest.fixture(scope="session")

@@ -69,6 +69,11 @@ def test_drawdown_with_its_times() -> None:
     assert curve[0] == 0
 
 
+def test_a_curve_without_samples_has_no_days_and_no_drawdown() -> None:
+    assert metrics.daily_returns([], [], start_ns=0, starting_equity=1.0).returns.size == 0
+    assert metrics.drawdown([], [], start_ns=0, starting_equity=1.0).maximum == 0
+
+
 def test_a_curve_that_only_rises_has_no_drawdown() -> None:
     found = metrics.drawdown([1, 2], [100.0, 101.0], start_ns=0, starting_equity=100.0)
     assert found == metrics.Drawdown(0.0, None, None, None, 0)

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from phoenix_signals import batch
 from phoenix_signals.batch.covariance import (
     ew_covariance,
     hayashi_yoshida,
+    hayashi_yoshida_raw,
     rolling_covariance,
     shrinkage_covariance,
 )
@@ -126,7 +126,7 @@ def test_hayashi_yoshida_counts_each_overlapping_pair_once(rows):
         streamed.append(np.full((3, 3), np.nan) if raw is None else raw)
     columns = list(zip(*rows, strict=True)) or [(), (), ()]
     np.testing.assert_allclose(
-        hayashi_yoshida(*columns, asset_count=3, raw=True),
+        hayashi_yoshida_raw(*columns, asset_count=3),
         np.array(streamed).reshape(-1, 3, 3),
         rtol=1e-12,
         atol=1e-12,
@@ -225,8 +225,3 @@ def test_time_going_back_is_refused_and_leaves_the_state():
     with pytest.raises(InputError, match="must not go back"):
         estimator.update(4, 1, 1.0)
     assert repr(estimator.snapshot()) == repr(before)
-
-
-def test_the_batch_package_exports_the_twins():
-    for name in ("rolling_covariance", "ew_covariance", "shrinkage_covariance", "hayashi_yoshida"):
-        assert callable(getattr(batch, name))

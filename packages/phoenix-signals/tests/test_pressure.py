@@ -354,7 +354,7 @@ def test_bad_input_is_refused(call, message):
         (lambda: LiquidationPressure(window_count=1), "window_count"),
         (lambda: Exhaustion(z_kind="sigma"), "z_kind must be one of"),
         (lambda: LeveragePrior(lambda_f=math.nan), "lambda_f"),
-        (lambda: BarLpi(lookback_bars=1), "window_count"),
+        (lambda: BarLpi(lookback_bars=1), "lookback_bars"),
     ],
 )
 def test_bad_parameters_are_refused(build, message):

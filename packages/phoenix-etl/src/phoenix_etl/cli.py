@@ -10,13 +10,16 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from phoenix_schemas.errors import PhoenixError
+from phoenix_schemas.errors import PhoenixError, SchemaError
 from phoenix_schemas.timestamps import format_utc
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from phoenix_schemas.datasets import Market
 
 INTERRUPTED = 130
 
@@ -305,6 +308,99 @@ def synth(
     )
     if not quiet:
         click.echo(f"dump files in {out}, the truth about them in {market.truth_root}")
+
+
+@cli.command()
+@_list_option("--symbols", "Symbols, e.g. BTCUSDT,ETHUSDT.")
+@_list_option(
+    "--datasets", "Default aggTrades, bookTicker, metrics, klines, bookDepth, fundingRate."
+)
+@click.option("--start", required=True, help="First day, UTC, e.g. 2024-01-01.")
+@click.option("--end", required=True, help="End, UTC, exclusive.")
+@click.option(
+    "--raw-root", type=click.Path(path_type=Path), required=True, help="Folder for the dump files."
+)
+@click.option("--universe", type=click.Choice(["futures", "spot"]), default="futures",
+    show_default=True, help="USD-M futures or spot.")  # fmt: skip
+@click.option("--base-url", default="https://data.binance.vision", show_default=True,
+    help="The archive, or a mirror of its tree.")  # fmt: skip
+@click.option("--connections", type=click.IntRange(1, 32), default=4, show_default=True)
+@_quiet
+@_json
+def download(
+    symbols: tuple[str, ...],
+    datasets: tuple[str, ...],
+    start: str,
+    end: str,
+    raw_root: Path,
+    universe: Market,
+    base_url: str,
+    connections: int,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Fetch files of the public archive, verified; running it again fetches only what is new.
+
+    Needs phoenix-etl[download]. No other command opens a connection.
+    """
+    from phoenix_schemas.timestamps import parse_utc
+
+    from phoenix_etl.download import archive_files
+    from phoenix_etl.download import download as run_download
+    from phoenix_etl.errors import UsageError
+    from phoenix_etl.progress import download_shown
+
+    wanted = _split(symbols)
+    if wanted is None:
+        raise UsageError("download must be told which symbols; e.g. --symbols BTCUSDT")
+    try:
+        files = archive_files(
+            wanted, parse_utc(start), parse_utc(end), market=universe, datasets=_split(datasets)
+        )
+    except SchemaError as error:
+        raise UsageError(str(error)) from None
+    try:
+        with download_shown(_stderr(), quiet=quiet or as_json) as progress:
+            result = run_download(
+                files, raw_root, base_url=base_url, connections=connections, progress=progress
+            )
+    except KeyboardInterrupt:
+        _note(
+            f"interrupted; the files in {raw_root} are whole. "
+            "Run the same command to go on from there"
+        )
+        sys.exit(INTERRUPTED)
+    if as_json:
+        _print_json(
+            {
+                "raw_root": str(raw_root),
+                "base_url": base_url,
+                "bytes_read": result.bytes_read,
+                "downloaded": result.paths("downloaded"),
+                "replaced": result.paths("replaced"),
+                "known": result.paths("known"),
+                "unpacked": result.paths("unpacked"),
+                "missing": result.paths("missing"),
+                "failed": result.failed,
+            }
+        )
+    else:
+        counts = {o: len(result.paths(o)) for o in ("downloaded", "replaced", "known", "missing")}
+        click.echo(
+            f"{counts['downloaded']} downloaded, {counts['replaced']} replaced, "
+            f"{counts['known']} already there, {counts['missing']} not in the archive, "
+            f"{len(result.failed)} failed; {result.bytes_read / (1 << 20):,.1f} MiB into {raw_root}"
+        )
+        for path in result.paths("missing"):
+            _note(f"not in the archive: {path}")
+        for path in result.paths("unpacked"):
+            _note(f"left as it is, unpacked: {path.removesuffix('.zip')}.csv")
+    for path in result.paths("replaced"):
+        _note(f"replaced: {path} is another edition now; ingest reads it again")
+    for text in result.failed.values():
+        _note(f"error: {text}")
+    if result.failed:
+        sys.exit(1)
 
 
 def _manifest_of(catalog: Path) -> Any:

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import IO
+
+
+def sync_file(stream: IO[bytes]) -> None:
+    """Force an open file's content to disk."""
+    stream.flush()
+    os.fsync(stream.fileno())
 
 
 def sync_folder(folder: Path) -> None:

@@ -17,6 +17,7 @@ from rich.progress import (
     Progress as RichProgress,
 )
 
+from phoenix_etl.download import DownloadProgress, SilentDownload
 from phoenix_etl.pipeline import Progress, Silent
 
 PLAIN_INTERVAL_S = 5.0
@@ -122,6 +123,88 @@ class _Lines:
 
     def file_done(self, path: str) -> None:
         self._done += 1
+
+    def note(self, message: str) -> None:
+        self._last = time.monotonic()
+        self._console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def download_shown(console: Console, quiet: bool = False) -> Iterator[DownloadProgress]:
+    """A [DownloadProgress][] that fits where `console` (stderr) writes to."""
+    if quiet:
+        yield SilentDownload()
+    elif console.is_terminal:
+        bar = _DownloadBar(console)
+        with bar.live:
+            yield bar
+    else:
+        yield _DownloadLines(console)
+
+
+class _DownloadCount:
+    """Files and bytes so far, and how fast they come."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self.files = self.done = self.bytes = 0
+
+    def start(self, files: int) -> None:
+        self.files = files
+
+    def __str__(self) -> str:
+        rate = self.bytes / max(time.monotonic() - self._started, 1e-9)
+        return (
+            f"{self.done}/{self.files} files, {self.bytes / (1 << 20):,.1f} MiB, "
+            f"{rate / (1 << 20):,.1f} MiB/s"
+        )
+
+
+class _DownloadBar:
+    """Files as a bar (their sizes are not known beforehand), with MiB, MiB/s and time left."""
+
+    def __init__(self, console: Console) -> None:
+        self.live = RichProgress(
+            BarColumn(), TextColumn("{task.fields[count]}"), TimeRemainingColumn(), console=console
+        )
+        self._count = _DownloadCount()
+        self._task = self.live.add_task("", total=None, count="")
+
+    def start(self, files: int) -> None:
+        self._count.start(files)
+        self.live.update(self._task, total=files, count=str(self._count))
+
+    def advance(self, bytes_read: int) -> None:
+        self._count.bytes += bytes_read
+        self.live.update(self._task, count=str(self._count))
+
+    def file_done(self, path: str, outcome: str) -> None:
+        self._count.done += 1
+        self.live.update(self._task, completed=self._count.done, count=str(self._count))
+
+    def note(self, message: str) -> None:
+        self.live.console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+class _DownloadLines:
+    """One line every few seconds, for logs."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._count = _DownloadCount()
+        self._last = time.monotonic()
+
+    def start(self, files: int) -> None:
+        self._count.start(files)
+        self.note(f"{files} file(s) asked for")
+
+    def advance(self, bytes_read: int) -> None:
+        self._count.bytes += bytes_read
+
+    def file_done(self, path: str, outcome: str) -> None:
+        self._count.done += 1
+        if time.monotonic() - self._last > PLAIN_INTERVAL_S:
+            self.note(str(self._count))
 
     def note(self, message: str) -> None:
         self._last = time.monotonic()

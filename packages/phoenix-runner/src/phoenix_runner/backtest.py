@@ -23,7 +23,7 @@ from phoenix_strategies.run_control import RunControl
 
 from phoenix_runner.bundle import DECISION_SCHEMA
 from phoenix_runner.catalog_series import Catalog
-from phoenix_runner.errors import InterruptedRunError
+from phoenix_runner.errors import InterruptedRunError, RunnerError
 from phoenix_runner.fills import Fill, FundingPayment, attribute
 from phoenix_runner.interrupts import stop_on_signal
 from phoenix_runner.recorder import MARKOUT_SECONDS, RunRecorder, rows_table
@@ -392,9 +392,10 @@ def _account_rows(engine: BacktestEngine, venue: Venue, start_ns: int) -> list[R
 
 
 def _mark(position: Any, engine: BacktestEngine) -> Decimal:
-    """The price at which the account's equity marks an open position, exactly as it does."""
-    unrealized = engine.portfolio.unrealized_pnl(position.instrument_id)
-    entry = Decimal(repr(position.avg_px_open))
-    if unrealized is None:
-        return entry
-    return entry + Decimal(unrealized.as_decimal()) / Decimal(position.signed_qty)
+    """The price at which the account's equity marks an open position: where it could be closed."""
+    quote = engine.cache.quote(position.instrument_id)
+    if quote is None:
+        raise RunnerError(f"an open position must have a quote to mark it (was {position!r})")
+    price = quote.bid_price if position.signed_qty > 0 else quote.ask_price
+    mark: Decimal = price.as_decimal()
+    return mark

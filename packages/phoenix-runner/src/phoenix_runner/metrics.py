@@ -80,7 +80,7 @@ def daily_returns(
     days = (times - 1) // DAY_NS
     last = np.flatnonzero(np.diff(days, append=np.iinfo(np.int64).max))
     closes = values[last]
-    before = np.concatenate([[starting_equity], closes[:-1]])
+    before = np.concatenate([[starting_equity], closes])[: closes.size]
     alive = np.logical_and.accumulate(before > 0)
     return DailyReturns(
         day_ns=days[last][alive] * DAY_NS, returns=closes[alive] / before[alive] - 1

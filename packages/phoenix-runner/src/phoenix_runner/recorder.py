@@ -78,10 +78,11 @@ class RunRecorder(GuardedCallbacks, DataActor):
                 gross += abs(position) * float(mark)
                 net += position * float(mark)
         equity = self.equity()
-        account = self._portfolio.account(self._venue)
-        balance = account.balance_total(self._currency).as_decimal() if account else equity
+        # Not portfolio.account(): it copies the account's whole history at each call.
+        money = self._portfolio.unrealized_pnls(self._venue).get(self._currency)
+        unrealized = Decimal(0) if money is None else money.as_decimal()
         self._equity.append(
-            (ts_ns, float(equity), float(balance), float(equity - balance), gross, net)
+            (ts_ns, float(equity), float(equity - unrealized), float(unrealized), gross, net)
         )
 
     def equity(self) -> Decimal:

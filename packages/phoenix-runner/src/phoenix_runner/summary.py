@@ -91,7 +91,7 @@ def summarize(record: RunRecord) -> dict[str, Any]:
         if daily.returns.size
         else (None, None)
     )
-    return {
+    found = {
         "range": {
             "start_utc": format_utc(record.start_ns),
             "end_utc": format_utc(record.end_ns),
@@ -145,15 +145,18 @@ def summarize(record: RunRecord) -> dict[str, Any]:
                 [f.side for f in record.fills], [float(f.price) for f in record.fills], record.mids
             )
         ],
-        "inference": {
-            k: _finite(v)
-            for k, v in asdict(
-                infer(daily.returns, trials=record.trials, trial_variance=record.trial_variance)
-            ).items()
-        },
+        "inference": asdict(
+            infer(daily.returns, trials=record.trials, trial_variance=record.trial_variance)
+        ),
     }
+    ready: dict[str, Any] = json_ready(found)
+    return ready
 
 
-def _finite(value: Any) -> Any:
-    """JSON has no infinity: an infinite MinTRL (never long enough) is written as null."""
+def json_ready(value: Any) -> Any:
+    """The same value with infinities and NaN as None, and tuples as lists, at any depth."""
+    if isinstance(value, Mapping):
+        return {key: json_ready(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_ready(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -23,6 +23,7 @@ from phoenix_signals.errors import (
     InputError,
     ParameterError,
     check_choice,
+    check_count,
     number_error,
     size_error,
 )
@@ -274,8 +275,8 @@ class LeveragePrior(Estimator):
         z_clip: float = 10.0,
         lambda_f: float = 1.0,
     ) -> None:
-        self.oi_window_rows = oi_window_rows
-        self.funding_window_rows = funding_window_rows
+        self.oi_window_rows = check_count("oi_window_rows", oi_window_rows, 2, "8640")
+        self.funding_window_rows = check_count("funding_window_rows", funding_window_rows, 2, "90")
         self.min_count = min_count
         self.z_kind = z_kind
         self.z_clip = z_clip
@@ -407,7 +408,7 @@ class BarLpi(Estimator):
         z_kind: ZKind = "median_mad",
         z_clip: float = 10.0,
     ) -> None:
-        self.lookback_bars = lookback_bars
+        self.lookback_bars = check_count("lookback_bars", lookback_bars, 2, "60")
         self.min_count = min_count
         self.z_kind = z_kind
         self.z_clip = z_clip

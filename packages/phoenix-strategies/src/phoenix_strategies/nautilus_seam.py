@@ -106,6 +106,7 @@ class GuardedCallbacks:
 
     control: RunControl
     clock: Any
+    cache: Any
     is_running: Any
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -237,6 +238,11 @@ class PhoenixStrategy[S: StrategySettings](GuardedCallbacks, Strategy):
         if self.clock.timestamp_ns() >= self.control.trading_start_ns:
             self.control.refusals[str(self.strategy_id), reason] += 1
 
+    def record(self, record: Any) -> None:
+        """Keep a signal record (a frozen dataclass) for the bundle."""
+        if self.control.records is not None:
+            self.control.records(str(self.strategy_id), str(self.instrument_id), record)
+
     def trace(self, values: Mapping[str, float], *, gates: str = "", intent: str = "") -> None:
         """Record a decision: signal values, gates that refused, what was intended."""
         if self.control.decisions is not None:
@@ -365,7 +371,7 @@ class PhoenixStrategy[S: StrategySettings](GuardedCallbacks, Strategy):
         for kind in (PriceType.MID, PriceType.LAST):
             price = self.cache.price(self.instrument_id, kind)
             if price is not None:
-                return price.as_decimal()
+                return _decimal(price)
         return None
 
     def _close_out(self) -> None:

@@ -6,7 +6,7 @@ Pure arithmetic on exact decimals. Every order passes through here last, whateve
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
 
 from phoenix_strategies.intents import BUY
 
@@ -18,6 +18,23 @@ def exact(value: Decimal | int | float | str) -> Decimal:
     (Decimal('0.3'), Decimal('0.001'), Decimal('5'))
     """
     return Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+
+
+def on_grid(value: Decimal, step: Decimal, rounding: str) -> Decimal:
+    """`value` moved to a multiple of `step` in the given direction, exactly.
+
+    The quotient is rounded in that direction too: at the default 28 digits one that does not
+    terminate could be rounded up to the next whole number before the floor is taken.
+
+    >>> on_grid(Decimal("0.3"), Decimal("0.1"), ROUND_FLOOR)
+    Decimal('0.3')
+    >>> on_grid(Decimal("2.9999999999999999999999999999999"), Decimal(1), ROUND_FLOOR)
+    Decimal('2')
+    """
+    with localcontext() as context:
+        context.prec = 60  # 38 digits of the catalog's decimals, with room for the quotient
+        context.rounding = rounding
+        return (value / step).to_integral_value(rounding) * step
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +63,12 @@ class OrderRules:
         value = exact(quantity)
         if self.max_quantity is not None:
             value = min(value, self.max_quantity)
-        lots = (value / self.size_increment).to_integral_value(ROUND_FLOOR)
-        return lots * self.size_increment
+        return on_grid(value, self.size_increment, ROUND_FLOOR)
 
     def passive_price(self, side: int, price: Decimal | float) -> Decimal:
         """`price` on the increment grid, rounded away from the market: buys down, sells up."""
         rounding = ROUND_FLOOR if side == BUY else ROUND_CEILING
-        ticks = (exact(price) / self.price_increment).to_integral_value(rounding)
-        return ticks * self.price_increment
+        return on_grid(exact(price), self.price_increment, rounding)
 
     def refusal(self, quantity: Decimal, price: Decimal | None, *, reduce_only: bool) -> str | None:
         """Why an order of `quantity` (already in lots) may not leave, or None.
@@ -73,3 +88,23 @@ class OrderRules:
         ):
             return "min_notional"
         return None
+
+
+def touch_price(
+    side: int, bid: Decimal, ask: Decimal, tick: Decimal, improve_ticks: int = 0
+) -> Decimal:
+    """A passive price `improve_ticks` better than the touch, and never through the other side.
+
+    Buy: min(bid + n ticks, ask - 1 tick); sell: max(ask - n ticks, bid + 1 tick).
+
+    >>> t = Decimal("0.10")
+    >>> touch_price(+1, Decimal("100.00"), Decimal("100.50"), t, 1)
+    Decimal('100.10')
+    >>> touch_price(+1, Decimal("100.00"), Decimal("100.10"), t, 1)   # one tick wide: join the bid
+    Decimal('100.00')
+    >>> touch_price(-1, Decimal("100.00"), Decimal("100.50"), t, 9)
+    Decimal('100.10')
+    """
+    if side == BUY:
+        return min(bid + improve_ticks * tick, ask - tick)
+    return max(ask - improve_ticks * tick, bid + tick)

@@ -12,9 +12,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from phoenix_signals.engines import LpiEngine
+from phoenix_signals.estimator import Versioned
+from phoenix_signals.liquidity import DepthImbalance
+from phoenix_signals.pressure import BarLpi, Exhaustion, LeveragePrior, LiquidationPressure
+
 from phoenix_strategies.ema_cross import EmaCross, EmaCrossSettings
 from phoenix_strategies.errors import UnknownStrategyError
+from phoenix_strategies.liquidity_pressure import LiquidityPressure, LiquidityPressureSettings
 from phoenix_strategies.nautilus_seam import GuardedAlgorithm, PhoenixStrategy, SeamConfig
+from phoenix_strategies.phoenix_lpi import PhoenixLpi, PhoenixLpiSettings
 from phoenix_strategies.run_control import RunControl
 from phoenix_strategies.settings import StrategySettings
 
@@ -44,6 +51,30 @@ class StrategySpec:
         return self.strategy_type(SeamConfig(strategy_id, instrument_id, settings, control))
 
 
+def _versions(*signals: type[Versioned]) -> dict[str, int]:
+    return {signal.ID: signal.VERSION for signal in signals}
+
+
+def _lpi_data(settings: PhoenixLpiSettings) -> frozenset[str]:
+    types = {"QuoteTick", "TradeTick"}
+    if settings.use_depth_pct:
+        types.add("BinanceBookDepthPct")
+    if settings.lev_min is not None:
+        types.add("BinanceOiMetrics")
+    if settings.needs_funding:
+        types.add("BinanceFundingRate")
+    return frozenset(types)
+
+
+def _bar_lpi_data(settings: LiquidityPressureSettings) -> frozenset[str]:
+    types = {"QuoteTick", "Bar"}
+    if settings.needs_depth:
+        types.add("BinanceBookDepthPct")
+    if settings.gates.funding_window_minutes is not None:
+        types.add("BinanceFundingRate")
+    return frozenset(types)
+
+
 _SPECS = {
     spec.name: spec
     for spec in (
@@ -54,6 +85,24 @@ _SPECS = {
             data_types=lambda _settings: frozenset({"Bar"}),
             posts_limit_orders=lambda _settings: False,
             estimators=lambda _settings: {},
+        ),
+        StrategySpec(
+            name="liquidity_pressure",
+            settings_type=LiquidityPressureSettings,
+            strategy_type=LiquidityPressure,
+            data_types=_bar_lpi_data,
+            posts_limit_orders=lambda _settings: False,
+            estimators=lambda _settings: _versions(BarLpi, DepthImbalance),
+        ),
+        StrategySpec(
+            name="phoenix_lpi",
+            settings_type=PhoenixLpiSettings,
+            strategy_type=PhoenixLpi,
+            data_types=_lpi_data,
+            posts_limit_orders=lambda s: not (s.momentum_use_market and not s.mean_rev_post_only),
+            estimators=lambda _settings: _versions(
+                LpiEngine, LiquidationPressure, Exhaustion, LeveragePrior
+            ),
         ),
     )
 }
@@ -75,7 +124,8 @@ def find(name: str) -> StrategySpec:
     >>> find("ema_cros")
     Traceback (most recent call last):
     ...
-    phoenix_strategies.errors.UnknownStrategyError: strategy must be one of ema_cross, or
+    phoenix_strategies.errors.UnknownStrategyError: strategy must be one of ema_cross, liquidity_pressure,
+    phoenix_lpi, or
     "package.module:SPEC" (was 'ema_cros'); did you mean ema_cross?
     """
     if name in _SPECS:

@@ -31,6 +31,12 @@ class DecisionSink(Protocol):
     ) -> None: ...
 
 
+class RecordSink(Protocol):
+    """Receives one record (a signal, a finished parent order): see [RunControl.records][]."""
+
+    def __call__(self, strategy_id: str, instrument_id: str, record: Any) -> None: ...
+
+
 @dataclass(slots=True)
 class RunControl:
     """State of one run, shared by its runner, strategies and execution algorithms.
@@ -63,6 +69,14 @@ class RunControl:
 
     decisions: DecisionSink | None = None
     """Where decisions are recorded; None records nothing and costs nothing."""
+
+    records: RecordSink | None = None
+    """Where signal records and the reports of execution algorithms go; each is a frozen dataclass.
+    None records nothing."""
+
+    volume: dict[str, float] = field(default_factory=dict)
+    """Base volume traded by the market so far, by instrument, as strategies that watch trades count
+    it: what an execution algorithm measures its participation against."""
 
     on_fill: Callable[[Any], None] | None = None
     """Called with every fill event at its time, before the strategy hears of it."""

@@ -81,7 +81,7 @@ def equity_chart(
         axes.set_ylabel(f"equity ({currency})")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.6g}"))
         frame.apply(axes)
-        _legend(axes, narrow)
+        legend(axes, narrow)
 
     return draw(
         "equity", "Equity",
@@ -143,7 +143,7 @@ def trades_chart(
         axes.set_ylabel("price (quote currency)")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.8g}"))
         frame.apply(axes)
-        _legend(axes, narrow)
+        legend(axes, narrow)
 
     merged = any(sum(f.side == s for f in own) > MARKERS_PER_SIDE for s in (1, -1))
     how = (
@@ -152,7 +152,7 @@ def trades_chart(
         else ""
     )
     return draw(
-        _slug("trades", instrument), f"Trades on price: {instrument}",
+        slug("trades", instrument), f"Trades on price: {instrument}",
         f"{count(len(own), 'fill')}{how}: triangles up buy, triangles down sell."
         + frame.note,
         paint, height=320, narrow_height=300,
@@ -246,6 +246,37 @@ def markout_chart(rows: Sequence[Mapping[str, Any]]) -> Chart:
     )  # fmt: skip
 
 
+def gross_to_net_chart(rows: Sequence[tuple[str, float, float]], *, name: str, unit: str) -> Chart:
+    """For each (label, gross, net), first on top, what costs took."""
+    order = list(reversed(rows))
+
+    def paint(axes: Axes, narrow: bool) -> None:
+        for i, (_, gross, net) in enumerate(order):
+            axes.plot([gross, net], [i, i], color=SOFT, linewidth=1.5, zorder=1)
+            for value, marker, fill, edge, text in (
+                (gross, "o", "white", BLUE, "gross, at mid"),
+                (net, "D", VERMILION, VERMILION, "net"),
+            ):
+                axes.plot(
+                    value, i, marker, color=fill, markeredgecolor=edge, markersize=6,
+                    label=text if i == 0 else "_nolegend_",
+                )  # fmt: skip
+        axes.axvline(0, color=INK, linewidth=0.8)
+        axes.set_yticks(range(len(order)), [label for label, _, _ in order])
+        axes.set_ylabel(name)
+        axes.set_xlabel(f"result ({unit})")
+        axes.margins(x=0.08, y=0.5 / len(order))
+        axes.grid(visible=False, axis="y")
+        legend(axes, narrow)
+
+    return draw(
+        "gross-net", "What costs took",
+        "Circle: result at mid prices without costs. Diamond: what was left after fees, spread and "
+        "funding.",
+        paint, height=120 + 34 * len(order),
+    )  # fmt: skip
+
+
 def refusals_chart(refusals: Mapping[str, int]) -> Chart:
     names = sorted(refusals, key=lambda g: (refusals[g], g))
 
@@ -299,7 +330,8 @@ def _binned(x: Floats, y: Floats, frame: TimeFrame) -> tuple[Floats, Floats]:
     return at, np.bincount(bins, y, MARKERS_PER_SIDE)[used] / n[used]
 
 
-def _legend(axes: Axes, narrow: bool) -> None:
+def legend(axes: Axes, narrow: bool) -> None:
+    """Legend above the axes, in as many columns as the width has room for."""
     axes.figure.legend(
         *axes.get_legend_handles_labels(), loc="outside upper left", ncols=2 if narrow else 8
     )
@@ -309,5 +341,6 @@ def _nan(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _slug(*parts: str) -> str:
+def slug(*parts: str) -> str:
+    """A name as an id of the page."""
     return "-".join("".join(c if c.isalnum() else "-" for c in p.lower()) for p in parts)

@@ -156,7 +156,8 @@ def _svg(
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     # Names of groups repeat in every figure; only the hashed ids are referred to.
     body = re.sub(r'<g id="[^"]*_\d+">', "<g>", body).replace("xlink:href", "href")
-    body = _LONG_DECIMAL.sub(r"\1", body)
+    # Coordinates only: text between the tags is a number that someone reads.
+    body = re.sub(r"<[^>]*>", lambda tag: _LONG_DECIMAL.sub(r"\1", tag[0]), body)
     body = re.sub(r"<!--.*?-->\s*", "", body, flags=re.DOTALL)
     head = f'<svg viewBox="{_LONG_DECIMAL.sub(r"\1", view[1])}" role="img"'
     # matplotlib escapes the text it writes; the rest is ours.

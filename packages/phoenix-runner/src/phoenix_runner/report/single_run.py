@@ -34,6 +34,7 @@ from phoenix_runner.report.wording import (
     money,
     number,
     percent,
+    probability,
     run_verdict,
 )
 from phoenix_runner.summary import RunRecord, summarize
@@ -86,7 +87,7 @@ def tiles(summary: Mapping[str, Any]) -> list[Tile]:
         Tile("Sharpe ratio", number(summary["returns"]["sharpe_annual"]), "per year of 365 days"),
         Tile(
             "Deflated Sharpe",
-            percent(inference["deflated"], 0),
+            probability(inference["deflated"]),
             f"probability of skill, {count(inference['trials'], 'set')} tried",
         ),
         Tile("Largest drawdown", percent(summary["drawdown"]["maximum"]), "below a peak"),
@@ -98,7 +99,7 @@ def tiles(summary: Mapping[str, Any]) -> list[Tile]:
     ]
 
 
-def inference_table(inference: Mapping[str, Any]) -> Table:
+def inference_table(inference: Mapping[str, Any], *, half: bool = False) -> Table:
     """PSR, DSR, MinTRL with the number of trials."""
     length = inference["minimum_track_record"]
     never = "never at this ratio" if inference["undefined"] is None else "–"
@@ -117,15 +118,16 @@ def inference_table(inference: Mapping[str, Any]) -> Table:
             ["Sharpe ratio per day", number(inference["sharpe"], 4)],
             ["skewness", number(inference["skewness"])],
             ["kurtosis (a normal has 3)", number(inference["kurtosis"])],
-            ["chance that the true ratio is above 0 (PSR)", percent(inference["probabilistic"], 1)],
+            ["chance that the true ratio is above 0 (PSR)", probability(inference["probabilistic"], 1)],
             ["trials (parameter sets evaluated)", f"{inference['trials']:,}"],
             ["best ratio by luck of that many, per day", number(inference["expected_maximum"], 4)],
-            ["deflated Sharpe ratio (DSR)", percent(inference["deflated"], 1)],
+            ["deflated Sharpe ratio (DSR)", probability(inference["deflated"], 1)],
             [
                 f"days needed to show a ratio above 0 at {percent(inference['confidence'], 0)}",
                 never if length is None else f"{number(length, 0)} days",
             ],
         ],
+        half=half,
     )  # fmt: skip
 
 

@@ -50,6 +50,21 @@ def percent(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
     return f"{_sign(value, sign=sign)}{text}\N{NO-BREAK SPACE}%"
 
 
+def probability(value: float | None, digits: int = 0) -> str:
+    r"""A probability as a percentage, without digits that nobody can vouch for.
+
+    >>> probability(0.1234), probability(1e-9), probability(0.9999), probability(0.123, 1)
+    ('12\xa0%', '<\xa00.1\xa0%', '>\xa099.9\xa0%', '12.3\xa0%')
+    """
+    if value is None:
+        return "–"
+    if value < 0.001:
+        return "<\N{NO-BREAK SPACE}0.1\N{NO-BREAK SPACE}%"
+    if value > 0.999:
+        return ">\N{NO-BREAK SPACE}99.9\N{NO-BREAK SPACE}%"
+    return percent(value, digits)
+
+
 def number(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
     """A plain number.
 
@@ -118,7 +133,7 @@ def run_verdict(summary: Mapping[str, Any], refusals: Mapping[str, int]) -> Verd
     if equity["wiped_out_utc"] is not None:
         tone, judgement = "bad", f"the account was wiped out on {date(equity['wiped_out_utc'])}."
     else:
-        tone, judgement = _judge(net, inference)
+        tone, judgement = judge(net, inference)
     costs = float(parts["fees"]) + float(parts["spread"]) + float(parts["funding"])
     without = (
         f"At mid prices and without costs it would have {'made' if gross > 0 else 'lost'} "
@@ -131,7 +146,7 @@ def run_verdict(summary: Mapping[str, Any], refusals: Mapping[str, int]) -> Verd
         f"{percent(summary['trades']['win_rate'], 0)} of them with a gain; in the market "
         f"{percent(activity['time_in_market'], 0)} of the time."
     )
-    sharpe = _sharpe_sentence(inference, summary["returns"]["sharpe_annual"])
+    sharpe = sharpe_sentence(inference, summary["returns"]["sharpe_annual"])
     sentences = [without, sharpe, risk, *_refusals(refusals)]
     return Verdict(tone, headline + judgement, sentences)
 
@@ -188,7 +203,8 @@ def execution_sentences(config: Mapping[str, Any]) -> list[str]:
     return [f"{how}{worse}; {resting}.", f"Orders arrive {delay}. They pay {rates}; {paid}."]
 
 
-def _judge(net: float, inference: Mapping[str, Any]) -> tuple[Tone, str]:
+def judge(net: float, inference: Mapping[str, Any]) -> tuple[Tone, str]:
+    """What a result and its inference amount to, as the end of a headline."""
     if net <= 0:
         return "bad", "no case for this strategy here."
     days = inference["observations"]
@@ -202,7 +218,8 @@ def _judge(net: float, inference: Mapping[str, Any]) -> tuple[Tone, str]:
     return "good", "more than luck would explain, as far as these data tell."
 
 
-def _sharpe_sentence(inference: Mapping[str, Any], annual: float | None) -> str:
+def sharpe_sentence(inference: Mapping[str, Any], annual: float | None) -> str:
+    """The Sharpe ratio with what it proves after so many trials."""
     if inference["undefined"] is not None or annual is None:
         return f"No Sharpe ratio: {inference['undefined'] or 'the returns do not vary'}."
     trials = inference["trials"]
@@ -210,11 +227,11 @@ def _sharpe_sentence(inference: Mapping[str, Any], annual: float | None) -> str:
         "one set of parameters was tried, so nothing is deflated"
         if trials == 1
         else f"against the best that {trials:,} worthless sets would show by luck: "
-        f"{percent(inference['deflated'], 0)}"
+        f"{probability(inference['deflated'])}"
     )
     return (
         f"Sharpe ratio {number(annual)} a year (daily returns, 365 days); the probability that "
-        f"the true one is above zero is {percent(inference['probabilistic'], 0)} ({tried})."
+        f"the true one is above zero is {probability(inference['probabilistic'])} ({tried})."
     )
 
 

@@ -1,21 +1,41 @@
-"""From a bundle folder to its `report.html`."""
+"""From bundle folders to HTML files."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from phoenix_runner.fold_results import FILE as WALK_FORWARD_FILE
 from phoenix_runner.report.bundle_files import read_bundle
-from phoenix_runner.report.page import render
+from phoenix_runner.report.comparison import comparison_page, read_contender
+from phoenix_runner.report.page import Page, render
 from phoenix_runner.report.single_run import single_run_page
+from phoenix_runner.report.walk_forward import read_walk_forward, walk_forward_page
 
 
 def write_report(bundle_dir: Path) -> Path:
-    """Write `report.html` for the run in `bundle_dir` and return its path.
+    """Write `report.html` for the run or walk-forward in `bundle_dir` and return its path.
 
     The file opens offline in any browser and depends on nothing but the bundle. Raises ReportError
     when a file of the bundle is missing or unusable; nothing is written then.
     """
-    html = render(single_run_page(read_bundle(bundle_dir)))
-    path = bundle_dir / "report.html"
-    path.write_text(html, encoding="utf-8", newline="\n")
+    if (bundle_dir / WALK_FORWARD_FILE).exists():
+        page = walk_forward_page(*read_walk_forward(bundle_dir))
+    else:
+        page = single_run_page(read_bundle(bundle_dir))
+    return write_page(page, bundle_dir / "report.html")
+
+
+def write_comparison(runs: Mapping[str, Path], path: Path, *, title: str = "Comparison") -> Path:
+    """Write one page that sets finished runs and walk-forwards side by side, by label.
+
+    The first is the baseline of the differences.
+    """
+    contenders = [read_contender(label, folder) for label, folder in runs.items()]
+    return write_page(comparison_page(title, contenders), path)
+
+
+def write_page(page: Page, path: Path) -> Path:
+    """Write a page as one HTML file."""
+    path.write_text(render(page), encoding="utf-8", newline="\n")
     return path

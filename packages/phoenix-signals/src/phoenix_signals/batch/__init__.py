@@ -7,9 +7,11 @@ None. Counts and boundaries are the same exactly, values to 1e-12 relative.
 
 from phoenix_signals.batch.alignment import hold, quote_before
 from phoenix_signals.batch.clocks import Buckets, notional, notional_clock, time_clock, volume_clock
+from phoenix_signals.batch.columns import Bars, Depth, Funding, Metrics, Quotes, Trades
 from phoenix_signals.batch.covariance import (
     ew_covariance,
     hayashi_yoshida,
+    hayashi_yoshida_raw,
     rolling_covariance,
     shrinkage_covariance,
 )
@@ -22,6 +24,7 @@ from phoenix_signals.batch.liquidity import (
     source_age,
     spread_bps,
 )
+from phoenix_signals.batch.lpi import lpi_engine
 from phoenix_signals.batch.orderflow import (
     fit_micro_price,
     fsi,
@@ -63,7 +66,13 @@ from phoenix_signals.batch.volatility import (
 )
 
 __all__ = [
+    "Bars",
     "Buckets",
+    "Depth",
+    "Funding",
+    "Metrics",
+    "Quotes",
+    "Trades",
     "bar_lpi",
     "bulk_vpin",
     "close_to_close_variance",
@@ -80,11 +89,13 @@ __all__ = [
     "garman_klass_variance",
     "har_composite",
     "hayashi_yoshida",
+    "hayashi_yoshida_raw",
     "hold",
     "kalman_fusion",
     "ldr",
     "leverage_prior",
     "liquidation_pressure",
+    "lpi_engine",
     "micro_price",
     "nobi",
     "notional",

@@ -76,14 +76,27 @@ def shrinkage_covariance(
 
 
 def hayashi_yoshida(
-    ts_ns: ArrayLike, asset: ArrayLike, price: ArrayLike, *, asset_count: int, raw: bool = False
+    ts_ns: ArrayLike, asset: ArrayLike, price: ArrayLike, *, asset_count: int
 ) -> Matrix:
     """Twin of [HayashiYoshida][phoenix_signals.covariance.HayashiYoshida].
 
-    Args:
-        raw: The sum itself instead of its positive semi-definite neighbour.
-
     >>> rows = hayashi_yoshida([0, 0, 2, 3], [0, 1, 0, 1], [1, 1, np.e, np.e], asset_count=2)
+    >>> rows[-1]
+    array([[1., 1.],
+           [1., 1.]])
+    """
+    matrices = hayashi_yoshida_raw(ts_ns, asset, price, asset_count=asset_count)
+    ready = ~np.isnan(matrices[:, 0, 0])
+    matrices[ready] = nearest_psd(matrices[ready])
+    return matrices
+
+
+def hayashi_yoshida_raw(
+    ts_ns: ArrayLike, asset: ArrayLike, price: ArrayLike, *, asset_count: int
+) -> Matrix:
+    """The sum itself, `HayashiYoshida.raw` at every row: possibly indefinite.
+
+    >>> rows = hayashi_yoshida_raw([0, 0, 2, 3], [0, 1, 0, 1], [1, 1, np.e, np.e], asset_count=2)
     >>> rows[-1]
     array([[1., 1.],
            [1., 1.]])
@@ -132,8 +145,6 @@ def hayashi_yoshida(
                 added[ends, j, i] += cross
     matrices = np.cumsum(added, axis=0)
     ready = np.logical_or.accumulate(intervals, axis=0).all(axis=1)
-    if not raw:
-        matrices = nearest_psd(matrices)
     matrices[~ready] = np.nan
     return matrices
 

@@ -1,0 +1,282 @@
+"""Pages of the research commands: decay, regimes, costs, sensitivity.
+
+Each `*_section` turns the figures of one study into charts and a table; [write_study][] puts
+sections under a headline into one HTML file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from numpy.typing import NDArray
+
+from phoenix_runner.report.charts import gross_to_net_chart, legend, slug
+from phoenix_runner.report.drawing import BLUE, INK, ORANGE, SOFT, draw
+from phoenix_runner.report.page import Chart, Detail, Page, Section, Table, Tone, Verdict, render
+from phoenix_runner.report.wording import CANNOT_TELL, money, number, percent
+from phoenix_runner.research.costs import CostRow
+from phoenix_runner.research.decay import DecayRow, Estimate
+from phoenix_runner.research.labels import horizon_name
+from phoenix_runner.research.regimes import RegimeTable
+
+
+@dataclass(frozen=True)
+class Surface:
+    """An outcome over two parameters: `values` is (len(y_values), len(x_values)), NaN if not run."""
+
+    x_name: str
+    y_name: str
+    x_values: Sequence[Any]
+    y_values: Sequence[Any]
+    values: NDArray[np.float64]
+    outcome: str
+    unit: str
+
+
+def write_study(
+    path: Path,
+    *,
+    title: str,
+    subtitle: str,
+    headline: str,
+    sentences: Sequence[str],
+    sections: Sequence[Section],
+    caveats: Sequence[str] = (),
+    tone: Tone = "open",
+    details: Sequence[Detail] = (),
+) -> Path:
+    """Write one page with a study's headline, evidence and caveats."""
+    page = Page(
+        title=title,
+        subtitle=subtitle,
+        verdict=Verdict(tone, headline, sentences),
+        tiles=[],
+        sections=sections,
+        caveats=[*caveats, CANNOT_TELL],
+        details=details,
+    )
+    path.write_text(render(page), encoding="utf-8", newline="\n")
+    return path
+
+
+def decay_section(signal: str, rows: Sequence[DecayRow], *, confidence: float = 0.95) -> Section:
+    """IC and hit rate by horizon, with intervals; what happened kept apart from what followed."""
+    blocks: list[Chart | Table] = [
+        _decay_chart(
+            slug("ic", signal), f"Rank correlation of {signal} with the mid's move", rows,
+            lambda r: r.rank_ic, "rank correlation (−1 to 1)", 0.0, confidence,
+        ),
+        _decay_chart(
+            slug("hits", signal), f"Hit rate of {signal}", rows, lambda r: r.hit_rate,
+            "share with the right sign (0 to 1)", 0.5, confidence,
+        ),
+        Table(
+            "Figures",
+            f"Intervals at {percent(confidence, 0)} from blocks of time drawn with replacement.",
+            ["move", "horizon", "observations", "blocks", "rank IC", "linear IC", "hit rate"],
+            [
+                [
+                    "after (predictive)" if r.kind == "predictive" else "before (contemporaneous)",
+                    horizon_name(r.horizon_ns),
+                    f"{r.observations:,}",
+                    f"{r.blocks:,}",
+                    _interval(r.rank_ic),
+                    _interval(r.linear_ic),
+                    _interval(r.hit_rate),
+                ]
+                for r in rows
+            ],
+        ),
+    ]  # fmt: skip
+    return Section(
+        f"Decay of {signal}",
+        "Only the move after the signal could be traded. The move before it says what the signal "
+        "describes.",
+        blocks,
+    )
+
+
+def regime_section(table: RegimeTable, *, unit: str, currency: str) -> Section:
+    """Results of round trips by the state of the market when they began."""
+    names = [_bounds(r.low, r.high) for r in table.rows]
+
+    def paint(axes: Axes, _: bool) -> None:
+        x = np.arange(len(names))
+        mean = [math.nan if r.mean is None else r.mean for r in table.rows]
+        error = [0.0 if r.standard_error is None else 2 * r.standard_error for r in table.rows]
+        axes.axhline(0, color=SOFT, linewidth=0.8)
+        axes.errorbar(x, mean, yerr=error, fmt="o", color=BLUE, capsize=4, markersize=6)
+        axes.set_xticks(x, names)
+        axes.set_xlim(-0.5, len(names) - 0.5)
+        axes.set_xlabel(f"{table.variable} at entry ({unit})")
+        axes.set_ylabel(f"mean result ({currency})")
+
+    afterwards = (
+        " Bounds are quantiles of the whole sample, which nobody knew at the time: a description, "
+        "not a rule."
+        if table.edges_from_sample
+        else ""
+    )
+    unknown = f" {table.unknown:,} had no known value." if table.unknown else ""
+    chart = draw(
+        slug("regime", table.variable), f"Mean result by {table.variable}",
+        "Each round trip counts in the regime known when it began. Bars are two standard errors."
+        + afterwards + unknown,
+        paint, height=280, half=True,
+    )  # fmt: skip
+    rows = [
+        [
+            name,
+            f"{r.count:,}",
+            money(r.total, sign=True),
+            money(r.mean, sign=True),
+            percent(r.share_positive, 0),
+        ]
+        for name, r in zip(names, table.rows, strict=True)
+    ]
+    figures = Table(
+        f"Results by {table.variable}",
+        f"In {currency}.",
+        [f"{table.variable} ({unit})", "trips", "total", "mean", "with a gain"],
+        rows,
+        half=True,
+    )
+    return Section(table.variable.capitalize(), "", [chart, figures])
+
+
+def cost_section(rows: Sequence[CostRow], *, currency: str) -> Section:
+    """The same decisions under different costs, and what they could bear."""
+    chart = gross_to_net_chart(
+        [(r.label, float(r.attribution.gross), float(r.attribution.net)) for r in rows],
+        name="assumption",
+        unit=currency,
+    )
+    table = Table(
+        "Costs and break-even",
+        "Break-even: fees and spread per value traded at which nothing would be left; below the cost "
+        "paid, the strategy loses. Negative: it loses at any cost.",
+        ["assumption", "gross", "fees", "spread", "funding", "net", "fills", "cost bps",
+         "break-even bps"],
+        [
+            [
+                r.label,
+                *(
+                    money(float(v), sign=True)
+                    for v in (
+                        r.attribution.gross, r.attribution.fees, r.attribution.spread,
+                        r.attribution.funding, r.attribution.net,
+                    )
+                ),
+                f"{r.fills:,}",
+                number(r.cost_bps),
+                number(r.break_even_bps),
+            ]
+            for r in rows
+        ],
+    )  # fmt: skip
+    return Section("Costs", f"Money in {currency}.", [chart, table])
+
+
+def sensitivity_section(surface: Surface) -> Section:
+    """An outcome over two parameters as a map; a lone bright cell among dark ones is luck."""
+    values = np.asarray(surface.values, dtype=np.float64)
+    known = values[np.isfinite(values)]
+    limit = max(1e-12, float(np.abs(known).max())) if known.size else 1.0
+
+    def paint(axes: Axes, narrow: bool) -> None:
+        # Told apart with any common colour blindness; few levels, so that the key stays small.
+        levels = colormaps["PuOr"].resampled(11)
+        mesh = axes.pcolormesh(values, cmap=levels, norm=Normalize(-limit, limit))
+        bar = axes.figure.colorbar(mesh, ax=axes)
+        bar.set_label(f"{surface.outcome} ({surface.unit})")
+        axes.set_xticks(np.arange(values.shape[1]) + 0.5, [str(v) for v in surface.x_values])
+        axes.set_yticks(np.arange(values.shape[0]) + 0.5, [str(v) for v in surface.y_values])
+        axes.set_xlabel(surface.x_name)
+        axes.set_ylabel(surface.y_name)
+        axes.grid(visible=False)
+        if narrow or values.size > 100:
+            return
+        for (i, j), value in np.ndenumerate(values):
+            if np.isfinite(value):
+                dark = abs(value) > 0.6 * limit
+                axes.text(
+                    j + 0.5, i + 0.5, number(float(value)), ha="center", va="center", fontsize=8,
+                    color="white" if dark else INK,
+                )  # fmt: skip
+
+    chart = draw(
+        "sensitivity", f"{surface.outcome.capitalize()} over {surface.x_name} and {surface.y_name}",
+        "Purple gains, orange losses, white zero. A plateau can be trusted more than a peak: "
+        "neighbours of a good set should be good too.",
+        paint, height=max(260, 90 + 34 * len(surface.y_values)),
+    )  # fmt: skip
+    rows = [
+        [str(y), *("–" if not np.isfinite(v) else number(float(v)) for v in values[i])]
+        for i, y in enumerate(surface.y_values)
+    ]
+    header = [f"{surface.y_name} \\ {surface.x_name}", *(str(v) for v in surface.x_values)]
+    table = Table(f"{surface.outcome.capitalize()} ({surface.unit})", "", header, rows)
+    return Section("Sensitivity", "", [chart, table])
+
+
+def _decay_chart(
+    name: str, title: str, rows: Sequence[DecayRow], pick: Any, label: str, zero: float,
+    confidence: float,
+) -> Chart:  # fmt: skip
+    horizons = sorted({r.horizon_ns for r in rows})
+
+    def paint(axes: Axes, narrow: bool) -> None:
+        axes.axhline(zero, color=SOFT, linewidth=0.9)
+        for kind, shift, marker, colour, text in (
+            ("predictive", -0.08, "o", BLUE, "after the signal"),
+            ("contemporaneous", 0.08, "s", ORANGE, "before the signal"),
+        ):
+            own = {r.horizon_ns: pick(r) for r in rows if r.kind == kind}
+            x = [i + shift for i, h in enumerate(horizons) if h in own and own[h].value is not None]
+            found: list[Estimate] = [
+                own[h] for h in horizons if h in own and own[h].value is not None
+            ]
+            value = np.array([e.value for e in found], dtype=np.float64)
+            low = np.array([e.value if e.low is None else e.low for e in found], dtype=np.float64)
+            high = np.array(
+                [e.value if e.high is None else e.high for e in found], dtype=np.float64
+            )
+            reach = np.maximum(np.stack([value - low, high - value]), 0.0)
+            axes.errorbar(
+                x, value, yerr=reach, fmt=marker, color=colour, capsize=4, markersize=6, label=text
+            )
+        axes.set_xticks(range(len(horizons)), [horizon_name(h) for h in horizons])
+        axes.set_xlim(-0.5, len(horizons) - 0.5)
+        axes.set_xlabel("horizon (time)")
+        axes.set_ylabel(label)
+        legend(axes, narrow)
+
+    return draw(
+        name, title,
+        f"Bars are {percent(confidence, 0)} intervals. One that crosses the line shows nothing.",
+        paint, height=300, half=True,
+    )  # fmt: skip
+
+
+def _interval(e: Estimate) -> str:
+    if e.value is None:
+        return "–"
+    if e.low is None:
+        return f"{number(e.value, 3)} (too few blocks)"
+    return f"{number(e.value, 3)} [{number(e.low, 3)}, {number(e.high, 3)}]"
+
+
+def _bounds(low: float, high: float) -> str:
+    if math.isinf(low) and math.isinf(high):
+        return "all"
+    if math.isinf(low):
+        return f"< {high:.4g}"
+    return f"≥ {low:.4g}" if math.isinf(high) else f"{low:.4g} to {high:.4g}"

@@ -1,0 +1,151 @@
+"""Runs side by side, and the pages of the research commands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from phoenix_runner.fills import Attribution
+from phoenix_runner.report import write_comparison, write_study
+from phoenix_runner.report.comparison import (
+    ComparisonError,
+    comparison_page,
+    read_contender,
+)
+from phoenix_runner.report.studies import (
+    Surface,
+    cost_section,
+    decay_section,
+    regime_section,
+    sensitivity_section,
+)
+from phoenix_runner.research.costs import CostRow
+from phoenix_runner.research.decay import decay
+from phoenix_runner.research.regimes import split_by_regime
+
+MINUTE = 60 * 10**9
+
+
+@pytest.fixture(scope="module")
+def folders(
+    make_bundle: Callable[..., Path],
+    make_walk_forward: Callable[..., Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, Path]:
+    base = tmp_path_factory.mktemp("runs")
+    return {
+        "EMA cross": make_bundle(base / "ema", days=12, seed=3, gaps=()),
+        "with drift": make_bundle(base / "drift", days=12, seed=4, drift=4e-6, gaps=()),
+        "bars only": make_bundle(base / "bars", days=12, seed=5, quotes=False, gaps=()),
+        "walk-forward": make_walk_forward(base / "wf", folds=3, train_days=6, test_days=2),
+    }
+
+
+def labels_of(html: str) -> dict[str, set[str]]:
+    return {
+        name: set(re.findall(r"<text[^>]*>([^<]*)</text>", body))
+        for name, body in re.findall(
+            r'<figure class="[^"]*" id="([^"]+)">(.*?)</figure>', html, re.DOTALL
+        )
+    }
+
+
+def test_the_best_is_deflated_by_everything_that_was_tried(folders: dict[str, Path]) -> None:
+    contenders = [read_contender(label, folder) for label, folder in folders.items()]
+    assert [c.sets for c in contenders] == [1, 1, 1, 15]
+    page = comparison_page("All", contenders)
+    assert "against the best that 18 worthless sets" in " ".join(page.verdict.sentences)
+    results = page.sections[0].blocks[1]
+    assert results.kind == "table"
+    returns = {c.label: c.summary["equity"]["return"] for c in contenders}
+    assert [row[0] for row in results.rows] == sorted(returns, key=lambda k: -returns[k])
+    [difference] = page.sections[1].blocks
+    assert difference.kind == "table"
+    assert [row[0] for row in difference.rows] == [c.label for c in contenders[1:]]
+    same_days = contenders[1].daily.returns - contenders[0].daily.returns
+    assert difference.rows[0][1] == "12"
+    assert difference.rows[0][2].lstrip("+−") == f"{abs(same_days.mean() * 1e4):.1f}"
+
+
+def test_the_comparison_page(folders: dict[str, Path], tmp_path: Path) -> None:
+    one = write_comparison(folders, tmp_path / "a.html", title="Ablation <of> all")
+    html = one.read_text(encoding="utf-8")
+    two = write_comparison(folders, tmp_path / "b.html", title="Ablation <of> all")
+    assert two.read_bytes() == one.read_bytes()
+    assert not re.search(r"(?:https?:)?//\w", html)
+    assert "<of>" not in html
+    found = labels_of(html)
+    assert {"time (UTC)", "return since the start (%)", *folders} <= found["curves"]
+    assert {"run", "result (% of the starting balance)", *folders} <= found["gross-net"]
+    for words in (
+        "EMA cross, with drift, walk-forward: Orders that take liquidity",
+        "bars only: There are no quotes", "do not cover the same range", "no local receive time",
+    ):  # fmt: skip
+        assert words in html, words
+
+
+def test_one_run_is_no_comparison(folders: dict[str, Path]) -> None:
+    with pytest.raises(ComparisonError, match="at least 2"):
+        comparison_page("One", [read_contender("a", folders["EMA cross"])])
+
+
+def test_break_even_is_where_net_would_be_zero() -> None:
+    parts = Attribution(
+        gross=Decimal(50), fees=Decimal(-30), spread=Decimal(-5), funding=Decimal(-10)
+    )
+    row = CostRow("base", parts, Decimal(200_000), 40)
+    assert row.cost_bps == pytest.approx(1.75)
+    assert row.break_even_bps == pytest.approx(2.0)
+    # Paying exactly the break-even on the same trades leaves nothing.
+    assert 50 - 10 - row.break_even_bps / 1e4 * 200_000 == pytest.approx(0)
+    assert CostRow("none", parts, Decimal(0), 0).break_even_bps is None
+
+
+def test_the_pages_of_studies(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    ts = MINUTE * np.arange(2500)
+    mid = 100 * np.exp(rng.normal(0, 1e-3, ts.size).cumsum())
+    signal = np.append(mid[1:] / mid[:-1] - 1, 0.0) + rng.normal(0, 2e-3, ts.size)
+    rows = decay(ts, signal, ts, mid, seed=1, draws=100)
+    began = ts[::50]
+    regimes = split_by_regime(
+        "spread", began, rng.normal(size=began.size), ts, rng.gamma(2.0, 1.0, ts.size),
+        max_age_ns=MINUTE,
+    )  # fmt: skip
+    toxicity = split_by_regime(
+        "toxicity", began, rng.normal(size=began.size), ts, rng.gamma(2.0, 1.0, ts.size),
+        max_age_ns=MINUTE, edges=[1.2346],
+    )  # fmt: skip
+    parts = Attribution(Decimal(50), Decimal(-30), Decimal(-5), Decimal(-10))
+    surface = Surface(
+        "fast bars", "slow bars", [5, 10, 20], [30, 60],
+        np.array([[1.0, -2.0, np.nan], [0.5, 0.2, -0.1]]), "mean daily return", "bps",
+    )  # fmt: skip
+    sections = [
+        decay_section("ofi", rows),
+        regime_section(regimes, unit="bps", currency="USDT"),
+        regime_section(toxicity, unit="0 to 1", currency="USDT"),
+        cost_section(
+            [CostRow(n, parts, Decimal(200_000), 40) for n in ("VIP0", "VIP9")], currency="USDT"
+        ),
+        sensitivity_section(surface),
+    ]
+    path = write_study(
+        tmp_path / "study.html", title="Study", subtitle="2024", headline="The signal fades.",
+        sentences=["Within a minute."], sections=sections,
+    )  # fmt: skip
+    html = path.read_text(encoding="utf-8")
+    assert not re.search(r"(?:https?:)?//\w", html)
+    assert "<image" not in html, "a raster picture inside the drawing"
+    found = labels_of(html)
+    assert {"horizon (time)", "rank correlation (−1 to 1)", "after the signal"} <= found["ic-ofi"]
+    assert {"horizon (time)", "share with the right sign (0 to 1)"} <= found["hits-ofi"]
+    assert {"spread at entry (bps)", "mean result (USDT)"} <= found["regime-spread"]
+    assert {"assumption", "result (USDT)", "VIP0", "VIP9"} <= found["gross-net"]
+    assert {"fast bars", "slow bars", "mean daily return (bps)", "−2.00"} <= found["sensitivity"]
+    assert "≥ 1.235" in found["regime-toxicity"], "numbers to read are not cut like coordinates"
+    assert len(html) < 400_000

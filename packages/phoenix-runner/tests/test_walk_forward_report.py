@@ -1,0 +1,106 @@
+"""A walk-forward's figures and its report."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from phoenix_runner.fills import Attribution
+from phoenix_runner.fold_results import (
+    FoldResultError,
+    WalkForwardResult,
+    chained,
+    summarize_walk_forward,
+)
+from phoenix_runner.report import write_report
+from phoenix_runner.report.walk_forward import read_walk_forward
+
+
+@pytest.fixture(scope="module")
+def folder(
+    make_walk_forward: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    return make_walk_forward(tmp_path_factory.mktemp("wf"), folds=3, train_days=6, test_days=2)
+
+
+def test_returns_compound_over_folds_and_costs_add_up(folder: Path) -> None:
+    result, runs = read_walk_forward(folder)
+    tests = [run.record for run in runs]
+    found = summarize_walk_forward(result, tests)
+    whole = np.prod([1 + f["return"] for f in found["folds"]]) - 1
+    assert found["equity"]["return"] == pytest.approx(whole)
+    assert found["range"]["days"] == 6
+    parts = found["attribution"]
+    each = [float(parts[k]) for k in ("gross", "fees", "spread", "funding")]
+    assert sum(each) == pytest.approx(float(parts["net"]))
+    assert float(parts["net"]) == pytest.approx(sum(float(f["net"]) for f in found["folds"]))
+    assert found["inference"]["trials"] == 12 + 3
+    promised = sum(f.train_mean_daily for f in result.folds)
+    kept = sum(f["test_mean_daily"] for f in found["folds"])
+    assert found["efficiency"] == pytest.approx(kept / promised)
+    assert msgspec.json.decode(msgspec.json.encode(found)) == found
+
+
+def test_a_fold_without_data_counts_for_nothing(folder: Path) -> None:
+    result, runs = read_walk_forward(folder)
+    tests = [run.record for run in runs]
+    nothing = Decimal(0)
+    tests[1] = dataclasses.replace(
+        tests[1], ts_ns=(), equity=(), net_notional=(), gross_notional=(), fills=(), funding=(),
+        mids={}, final_equity=tests[1].starting_equity,
+        attribution=Attribution(nothing, nothing, nothing, nothing),
+    )  # fmt: skip
+    found = summarize_walk_forward(result, tests)
+    assert found["folds"][1]["test_mean_daily"] is None
+    assert found["range"]["days"] == 4
+    others = [result.folds[i].train_mean_daily for i in (0, 2)]
+    kept = [found["folds"][i]["test_mean_daily"] for i in (0, 2)]
+    assert found["efficiency"] == pytest.approx(sum(kept) / sum(others))
+
+
+def test_runs_and_folds_must_match(folder: Path, tmp_path: Path) -> None:
+    result, runs = read_walk_forward(folder)
+    with pytest.raises(FoldResultError, match="one run a fold"):
+        chained(result, [runs[0].record])
+    with pytest.raises(FoldResultError, match=r"must hold walk_forward\.json"):
+        WalkForwardResult.read(tmp_path)
+    (tmp_path / "walk_forward.json").write_text('{"experiment_id": 5}')
+    with pytest.raises(FoldResultError, match=r"\$\.experiment_id"):
+        WalkForwardResult.read(tmp_path)
+    assert WalkForwardResult.read(folder) == result
+
+
+def test_the_report_of_a_walk_forward(folder: Path) -> None:
+    html = write_report(folder).read_text(encoding="utf-8")
+    assert write_report(folder).read_text(encoding="utf-8") == html
+    assert not re.search(r"(?:https?:)?//\w", html)
+    figures = dict(
+        re.findall(r'<figure class="[^"]*" id="([^"]+)">(.*?)</figure>', html, re.DOTALL)
+    )
+    expected = {
+        "chained": ("time (UTC)", "equity, compounded (USDT)"),
+        "drawdown": ("time (UTC)", "below peak (%)"),
+        "daily-returns": ("time (UTC)", "return of the day (%)"),
+        "train-test": ("fold (number)", "mean daily return (bps)"),
+        "overfitting": ("rank of the best set, out of sample (0 worst, 1 best)", "share of splits (%)"),
+        "parameter-fast": ("fold (number)", "fast (chosen)"),
+        "parameter-slow": ("fold (number)", "slow (chosen)"),
+        "parameter-entry": ("fold (number)", "entry (chosen)"),
+        "attribution": ("cause", "result (USDT)"),
+    }  # fmt: skip
+    assert set(figures) == set(expected)
+    for name, labels in expected.items():
+        for svg in re.findall(r"<svg.*?</svg>", figures[name], re.DOTALL):
+            assert set(labels) <= set(re.findall(r"<text[^>]*>([^<]*)</text>", svg)), name
+        assert ("time (UTC)" in labels) == ("Grey bands: no data." in figures[name]), name
+    for words in (
+        "Out of sample it", "15 sets tried", "12 parameter sets evaluated in this suite and 3 earlier",
+        "was dropped", "no local receive time", "walk-forward efficiency",
+    ):  # fmt: skip
+        assert words in html, words

@@ -1,0 +1,504 @@
+"""LPI engine: trades, quotes, depth, open interest and funding into one snapshot per bucket."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from phoenix_schemas.custom_data import (
+    BinanceBookDepthPct,
+    BinanceFundingRate,
+    BinanceOiMetrics,
+    BinanceRecord,
+)
+from phoenix_schemas.signal_records import SignalSnapshot, Validity
+
+from phoenix_signals.clocks import BUY, HOUR_NS, MINUTE_NS, SECOND_NS, SELL
+from phoenix_signals.engines.protocol import (
+    NO_QUOTE,
+    Quote,
+    quote_error,
+    refuse_trade,
+    scaled,
+)
+from phoenix_signals.errors import (
+    INF,
+    ParameterError,
+    check_choice,
+    check_count,
+    check_positive,
+    size_error,
+    time_error,
+)
+from phoenix_signals.estimator import Versioned
+from phoenix_signals.liquidity import ImpulseQuote
+from phoenix_signals.pressure import (
+    LIQUIDITY_MODES,
+    Exhaustion,
+    LeveragePrior,
+    LiquidationPressure,
+    LiquidityMode,
+    PressureZKind,
+    check_weight,
+    standardized,
+    standardizer,
+)
+from phoenix_signals.rolling import RollingSum
+
+LpiBucketMode = Literal["time", "notional"]
+
+DEPTH_EPS = 1.0
+"""Added to a depth, in quote currency, so that an empty book does not divide by 0."""
+
+# Flags as plain integers: a snapshot turns their sum into `Validity` once.
+(
+    QUOTE_MISSING, QUOTE_STALE, DEPTH_MISSING, DEPTH_STALE, PRESSURE_WARMUP, LD_WARMUP,
+    LIQUIDITY_CHANGE_WARMUP, EXH_WARMUP, OPEN_INTEREST_MISSING, OPEN_INTEREST_STALE,
+    OPEN_INTEREST_WARMUP, FUNDING_MISSING, FUNDING_WARMUP, RV_WARMUP, AFTER_GAP,
+) = (flag.value for flag in Validity)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LpiConfig:
+    """Everything that decides the numbers of an [LpiEngine][phoenix_signals.engines.LpiEngine].
+
+    Raises:
+        ParameterError: A value is outside its range; the message names it.
+    """
+
+    price_precision: int
+    """`price_raw` = price * 10^price_precision in every call; 16 for NautilusTrader's `raw`."""
+    size_precision: int
+    """The same for sizes."""
+    price_increment: float
+    """One tick in quote currency; half a tick is the least scale of any spread z."""
+    bucket_mode: LpiBucketMode = "time"
+    bucket_interval_ns: int = 10 * SECOND_NS
+    bucket_notional: float = 1_000_000.0
+    """Quote currency per bucket when `bucket_mode` is notional; the filling trade closes it."""
+    eta_bps: float = 0.0
+    """A print is an impulse when it lies more than this beyond the touch; presets 0 and 5."""
+    impulse_quote: ImpulseQuote = "strictly_before"
+    use_depth: bool = True
+    """Measure thin liquidity by (a - b) / (D + eps) instead of by the relative spread."""
+    depth_pct: float = 5.0
+    """D = notional within this percentage of the touch, both sides."""
+    depth_max_age_ns: int = MINUTE_NS
+    quote_max_age_ns: int = MINUTE_NS
+    """Older than this the feed is taken for dead. bookTicker sends changes only, so a calm book is
+    not a dead one; a strategy's own gate on quote age may be tighter."""
+    z_kind: PressureZKind = "median_mad"
+    z_window_buckets: int = 600
+    z_min_count: int = 30
+    z_clip: float = 10.0
+    liquidity_mode: LiquidityMode = "signed"
+    lambda_ld: float = 1.0
+    lambda_liq: float = 1.0
+    lambda_spr: float = 1.0
+    lambda_f: float = 1.0
+    use_open_interest: bool = True
+    """Compute LEV at all."""
+    oi_window_rows: int = 8640
+    oi_max_age_ns: int = 15 * MINUTE_NS
+    funding_window_rows: int = 90
+    rv_window_buckets: int = 60
+    max_gap_ns: int = HOUR_NS
+    """Behind a longer silence of trades and quotes the open bucket is discarded."""
+
+    def __post_init__(self) -> None:
+        check_count("price_precision", self.price_precision, 0, "2, or 16 for Nautilus's raw")
+        check_count("size_precision", self.size_precision, 0, "3, or 16 for Nautilus's raw")
+        scaled("price_increment", self.price_increment, self.price_precision)
+        check_choice("bucket_mode", self.bucket_mode, ("time", "notional"))
+        check_count("bucket_interval_ns", self.bucket_interval_ns, 1, "10_000_000_000")
+        scaled("bucket_notional", self.bucket_notional, self.notional_precision)
+        if not 0.0 <= self.eta_bps < 10_000.0:
+            raise ParameterError(
+                f"eta_bps must lie in [0, 10000) (was {self.eta_bps}); presets: 0 and 5"
+            )
+        check_choice("impulse_quote", self.impulse_quote, ("strictly_before", "at_or_before"))
+        check_positive("depth_pct", self.depth_pct, "5.0")
+        for name in ("depth_max_age_ns", "quote_max_age_ns", "oi_max_age_ns"):
+            check_count(name, getattr(self, name), 0, "60_000_000_000")
+        check_choice("liquidity_mode", self.liquidity_mode, LIQUIDITY_MODES)
+        for name in ("lambda_ld", "lambda_liq", "lambda_spr", "lambda_f"):
+            check_weight(name, getattr(self, name))
+        check_count("rv_window_buckets", self.rv_window_buckets, 2, "60")
+        check_count("max_gap_ns", self.max_gap_ns, 1, "3_600_000_000_000")
+        if self.bucket_mode == "time" and self.max_gap_ns < self.bucket_interval_ns:
+            raise ParameterError(
+                f"max_gap_ns must be at least bucket_interval_ns {self.bucket_interval_ns} "
+                f"(was {self.max_gap_ns}); typical: one hour"
+            )
+        standardizer(self.z_kind, self.z_window_buckets, self.z_min_count, self.z_clip)
+
+    @property
+    def notional_precision(self) -> int:
+        """Notional is an integer in units of 10^-notional_precision of the quote currency."""
+        return self.price_precision + self.size_precision
+
+    @property
+    def eta(self) -> Fraction:
+        """`eta_bps` as an exact share."""
+        return Fraction(str(self.eta_bps)) / 10_000
+
+
+class LpiEngine(Versioned):
+    """LPI fast, EXH and LEV per time or notional bucket, from events.
+
+    Formula:
+        see `phoenix_signals.pressure`. Per bucket IS sums p q over sells with p < b (1 - eta), IB
+        over buys with p > a (1 + eta), (b, a) the quote strictly before the trade. A time bucket
+        [i D, (i + 1) D) closes with the first trade or quote at or behind its end, and with it
+        every empty one before that event; a notional bucket with the trade that fills it. All else
+        is what was known strictly before the close: the last quote, depth, open interest, funding.
+    Units: `price_raw` and `size_raw` integers as in the config; see
+        [SignalSnapshot][phoenix_schemas.signal_records.SignalSnapshot] for the outputs.
+    Clock: event time. `ts_event` is the end of a time bucket, the filling trade of another.
+    Warm-up: `z_min_count` buckets; each value has its flag.
+    Missing data: a value that lacks an input is None and a flag says which. Without any quote before
+        the close, nothing of that bucket enters a window. A gap longer than `max_gap_ns` discards
+        the open bucket; the next is marked `AFTER_GAP` and has no bucket before it.
+    Errors: time going back, a crossed quote or a trade without price, size or side raises
+        `InputError`; the engine stays as it was.
+    Memory: the windows.
+
+    Example:
+        >>> engine = LpiEngine(LpiConfig(price_precision=1, size_precision=3, price_increment=0.1))
+        >>> engine.on_quote(1, 1000, 1001, 5_000, 5_000)
+        False
+        >>> engine.on_trade(2, 998, 2_000, -1)  # two tenths below the bid
+        False
+        >>> engine.on_quote(10_000_000_000, 999, 1000, 5_000, 5_000)
+        True
+        >>> snapshot = engine.maybe_emit()
+        >>> snapshot.ts_event, snapshot.zero_impulse_share, round(snapshot.spread, 6)
+        (10000000000, 0.0, 0.001)
+        >>> snapshot.lpi_fast is None, Validity.DEPTH_MISSING in snapshot.validity_flags
+        (True, True)
+
+    Source: design note "signals", Pressure indices, 1.
+    """
+
+    ID = "lpi_engine"
+    VERSION = 1
+    EXAMPLES = (
+        {"config": LpiConfig(
+            price_precision=2, size_precision=3, price_increment=0.1, z_min_count=5,
+            z_window_buckets=20, bucket_interval_ns=SECOND_NS, rv_window_buckets=5,
+        )},
+        {"config": LpiConfig(
+            price_precision=2, size_precision=3, price_increment=0.1, z_min_count=5,
+            z_window_buckets=20, bucket_mode="notional", bucket_notional=50_000.0,
+            use_depth=False, eta_bps=1.0, rv_window_buckets=5,
+        )},
+    )  # fmt: skip
+
+    __slots__ = (
+        "_after_gap", "_before", "_buy_impulse", "_buy_num", "_change", "_change_z", "_cur",
+        "_deadline", "_den", "_depth", "_depth_ts", "_exhaustion", "_fill", "_filled", "_funding_seen",
+        "_last_mid", "_last_spread", "_leverage", "_notional_unit", "_now", "_oi_ts", "_pressure",
+        "_price_unit", "_rows", "_rows_ts", "_rv", "_sell_impulse", "_sell_num", "_sides", "_sides_ts",
+        "_strict", "_tick_raw", "_waiting", "_zeros", "_zeros_count", "config",
+    )  # fmt: skip
+
+    def __init__(self, config: LpiConfig) -> None:
+        self.config = config
+        window = config.z_window_buckets, config.z_min_count, config.z_kind, config.z_clip
+        self._pressure = LiquidationPressure(*window, config.lambda_ld, config.liquidity_mode)
+        self._exhaustion = Exhaustion(*window)
+        self._leverage = LeveragePrior(
+            config.oi_window_rows,
+            config.funding_window_rows,
+            config.z_min_count,
+            config.z_kind,
+            config.z_clip,
+            config.lambda_f,
+        )
+        # Changes of depth, once per snapshot, or of the spread, once per bucket.
+        self._change = standardizer(
+            config.z_kind, config.z_window_buckets, config.z_min_count, config.z_clip
+        )
+        self._change_z: float | None = None
+        self._rv = RollingSum(config.rv_window_buckets)
+        self._last_mid: int | None = None
+        self._last_spread: float | None = None
+        self._zeros: deque[bool] = deque(maxlen=config.z_window_buckets)
+        self._zeros_count = 0
+        # Known strictly before the next close: the last depth and open interest.
+        self._depth = 0.0
+        self._depth_ts = self._oi_ts = -1
+        self._funding_seen = False
+        # Rows of custom data that may still be too young for the next close, oldest first.
+        self._rows: deque[tuple[int, str, float]] = deque()
+        self._rows_ts = -1
+        self._sides: dict[float, float] = {}
+        self._sides_ts = -1
+        # The open bucket, in raw units.
+        self._sell_impulse = self._buy_impulse = self._filled = 0
+        self._fill = 0  # the notional that closes a bucket, 0 for time buckets
+        if config.bucket_mode == "notional":
+            self._fill = scaled(
+                "bucket_notional", config.bucket_notional, config.notional_precision
+            )
+        self._after_gap = False
+        self._tick_raw = scaled("price_increment", config.price_increment, config.price_precision)
+        self._price_unit = 10**config.price_precision
+        self._notional_unit = 10**config.notional_precision
+        # An impulse sells below bid * _sell_num / _den, or buys above ask * _buy_num / _den.
+        eta = config.eta
+        self._den = eta.denominator
+        self._sell_num = eta.denominator - eta.numerator
+        self._buy_num = eta.denominator + eta.numerator
+        # The last quote, and the last one of an earlier time than `_now`.
+        self._strict = config.impulse_quote == "strictly_before"
+        self._cur: Quote = NO_QUOTE
+        self._before: Quote = NO_QUOTE
+        self._now = -1
+        self._deadline = 0  # nothing happens before it: the bucket's end, or the gap's bound
+        self._waiting: deque[SignalSnapshot] = deque()
+
+    def on_quote(
+        self, ts_ns: int, bid_raw: int, ask_raw: int, bid_size_raw: int, ask_size_raw: int
+    ) -> bool:
+        """Take a quote of the best bid and ask; True when a snapshot waits."""
+        if not (0 < bid_raw <= ask_raw and bid_size_raw >= 0 <= ask_size_raw):
+            raise quote_error((bid_raw, ask_raw, bid_size_raw, ask_size_raw))
+        closed = False
+        if ts_ns != self._now:
+            if not self._now < ts_ns < self._deadline:
+                closed = self._turn(ts_ns)
+            self._before = self._cur
+            self._now = ts_ns
+        self._cur = (bid_raw, ask_raw, bid_size_raw, ask_size_raw, ts_ns)
+        return closed
+
+    def on_trade(self, ts_ns: int, price_raw: int, size_raw: int, side: int) -> bool:
+        """Take a trade, side +1 (buyer was the aggressor) or -1; True when a snapshot waits."""
+        if not size_raw > 0 < price_raw or (side != SELL and side != BUY):
+            refuse_trade(price_raw, size_raw, side)
+        closed = False
+        if ts_ns != self._now:
+            if not self._now < ts_ns < self._deadline:
+                closed = self._turn(ts_ns)
+            self._before = self._cur
+            self._now = ts_ns
+        quote = self._before if self._strict else self._cur
+        # Few prints lie beyond the touch; only for them eta is worth two products.
+        if side == SELL:
+            if price_raw < quote[0] and price_raw * self._den < quote[0] * self._sell_num:
+                self._sell_impulse += price_raw * size_raw
+        elif price_raw > quote[1] and price_raw * self._den > quote[1] * self._buy_num:
+            self._buy_impulse += price_raw * size_raw
+        if self._fill:
+            self._filled += price_raw * size_raw
+            if self._filled >= self._fill:
+                self._close(ts_ns, self._before)
+                return True
+        return closed
+
+    def on_bar(
+        self,
+        ts_ns: int,
+        open_raw: int,
+        high_raw: int,
+        low_raw: int,
+        close_raw: int,
+        volume_raw: int,
+    ) -> bool:
+        """Bars say nothing that trades do not; False."""
+        del ts_ns, open_raw, high_raw, low_raw, close_raw, volume_raw
+        return False
+
+    def on_custom_data(self, data: BinanceRecord) -> bool:
+        """Take a row of bookDepth, metrics or fundingRate; it closes no bucket, so False.
+
+        Raises:
+            InputError: time going back, or a negative notional or open interest.
+        """
+        ts_ns = data.ts_init
+        if ts_ns < self._rows_ts or ts_ns < self._now:
+            raise time_error(ts_ns, max(self._rows_ts, self._now))
+        if isinstance(data, BinanceBookDepthPct):
+            self._take_depth(ts_ns, data.percentage, float(data.notional))
+        elif isinstance(data, BinanceOiMetrics):
+            if data.sum_open_interest is not None and self.config.use_open_interest:
+                open_interest = float(data.sum_open_interest)
+                if not 0.0 <= open_interest < INF:
+                    raise size_error("sum_open_interest", open_interest)
+                self._rows.append((ts_ns, "open_interest", open_interest))
+        elif isinstance(data, BinanceFundingRate) and self.config.use_open_interest:
+            self._rows.append((ts_ns, "funding", float(data.rate)))
+        self._rows_ts = ts_ns
+        # The next close is not before the end of a time bucket; behind a gap it comes later still.
+        is_open = self.config.bucket_mode == "time" and ts_ns - self._now <= self.config.max_gap_ns
+        self._absorb(min(ts_ns, self._deadline) if is_open else ts_ns)
+        return False
+
+    def maybe_emit(self) -> SignalSnapshot | None:
+        """The oldest snapshot not handed out yet, None when there is none."""
+        return self._waiting.popleft() if self._waiting else None
+
+    def _take_depth(self, ts_ns: int, percentage: float, notional: float) -> None:
+        if not 0.0 <= notional < INF:
+            raise size_error("notional", notional)
+        if not self.config.use_depth or abs(percentage) != self.config.depth_pct:
+            return
+        if ts_ns != self._sides_ts:
+            self._sides.clear()
+            self._sides_ts = ts_ns
+        if percentage in self._sides:
+            return  # the level twice in one snapshot: the first counts
+        self._sides[percentage] = notional
+        if len(self._sides) == 2:
+            self._rows.append((ts_ns, "depth", sum(self._sides.values())))
+
+    def _absorb(self, before_ns: int) -> None:
+        """Take over the rows that are known strictly before a time."""
+        rows = self._rows
+        while rows and rows[0][0] < before_ns:
+            ts_ns, kind, value = rows.popleft()
+            if kind == "depth":
+                if self._depth_ts >= 0:
+                    self._change_z = standardized(self._change, value - self._depth)
+                self._depth = value
+                self._depth_ts = ts_ns
+            elif kind == "open_interest":
+                self._leverage.update(value, None)
+                self._oi_ts = ts_ns
+            else:
+                self._leverage.update(None, value)
+                self._funding_seen = True
+
+    def _turn(self, ts_ns: int) -> bool:
+        """Close the time buckets that ended, or start anew behind a gap."""
+        now = self._now
+        if ts_ns < now:
+            raise time_error(ts_ns, now)
+        config = self.config
+        width = config.bucket_interval_ns
+        is_gap = ts_ns - now > config.max_gap_ns
+        if now >= 0 and is_gap:
+            self._sell_impulse = self._buy_impulse = self._filled = 0
+            self._exhaustion.interrupt()
+            self._last_mid = self._last_spread = None
+            self._after_gap = True
+        if config.bucket_mode == "notional":
+            self._deadline = ts_ns + config.max_gap_ns
+            return False
+        if now < 0 or is_gap:
+            self._deadline = ts_ns - ts_ns % width + width
+            return False
+        end = self._deadline
+        while end <= ts_ns:
+            self._close(end, self._cur)
+            end += width
+        self._deadline = end
+        return True
+
+    def _close(self, ts_ns: int, quote: Quote) -> None:
+        """Turn the open bucket into a snapshot at `ts_ns`, with the quote strictly before it."""
+        config = self.config
+        self._absorb(ts_ns)
+        flags = AFTER_GAP if self._after_gap else 0
+        self._after_gap = False
+        sell, buy = self._sell_impulse, self._buy_impulse
+        self._sell_impulse = self._buy_impulse = self._filled = 0
+        zeros = self._zeros
+        if len(zeros) == config.z_window_buckets:
+            self._zeros_count -= zeros[0]
+        zeros.append(sell == buy == 0)
+        self._zeros_count += zeros[-1]
+
+        bid, ask, bid_size, ask_size, quote_ts = quote
+        last_spread, last_mid = self._last_spread, self._last_mid
+        self._last_spread = self._last_mid = None
+        spread = depth_proxy = rv = None
+        half_tick = 0.0
+        if quote_ts < 0:
+            flags |= QUOTE_MISSING
+        elif ts_ns - quote_ts > config.quote_max_age_ns:
+            flags |= QUOTE_STALE
+        else:
+            mid = bid + ask  # twice the mid, in raw units
+            self._last_mid = mid
+            self._last_spread = spread = 2 * (ask - bid) / mid
+            half_tick = self._tick_raw / mid
+            if not config.use_depth:
+                depth_proxy = (bid * bid_size + ask * ask_size) / self._notional_unit
+            if last_mid is not None:
+                r = math.log1p((mid - last_mid) / last_mid)
+                self._rv.update(r * r)
+            rv = self._rv.value
+            if rv is None:
+                flags |= RV_WARMUP
+
+        liquidity = spread
+        min_scale = half_tick
+        relief = None
+        if not config.use_depth:
+            if spread is not None and last_spread is not None:
+                change = standardized(self._change, spread - last_spread, half_tick)
+                relief = None if change is None else -config.lambda_spr * change
+            if spread is not None and relief is None:
+                flags |= LIQUIDITY_CHANGE_WARMUP
+        elif self._depth_ts < 0:
+            flags |= DEPTH_MISSING
+            liquidity = None
+        elif ts_ns - self._depth_ts > config.depth_max_age_ns:
+            flags |= DEPTH_STALE
+            liquidity = None
+        else:
+            depth_proxy = self._depth
+            if spread is not None:
+                unit = self._price_unit
+                liquidity = (ask - bid) / unit / (depth_proxy + DEPTH_EPS)
+                min_scale = 0.5 * (self._tick_raw / unit) / (depth_proxy + DEPTH_EPS)
+            if self._change_z is None:
+                flags |= LIQUIDITY_CHANGE_WARMUP
+            else:
+                relief = config.lambda_liq * self._change_z
+
+        if quote_ts < 0:  # nobody knows which prints were impulses
+            self._exhaustion.update(None, None)
+            lpi = p = ld = exh = delta = None
+        else:
+            impulse = (sell - buy) / self._notional_unit
+            self._pressure.update(impulse, liquidity, min_scale)
+            lpi, p, ld = self._pressure.value
+            self._exhaustion.update(lpi, relief)
+            exh, delta = self._exhaustion.value
+            if p is None:
+                flags |= PRESSURE_WARMUP
+            if ld is None and liquidity is not None:
+                flags |= LD_WARMUP
+            if exh is None and lpi is not None and relief is not None:
+                flags |= EXH_WARMUP
+        lev = None
+        if config.use_open_interest:
+            lev_flags = self._leverage_flags(ts_ns)
+            flags |= lev_flags
+            if not lev_flags:
+                lev = self._leverage.value
+        share = self._zeros_count / len(zeros)
+        self._waiting.append(
+            SignalSnapshot(
+                ts_ns, lpi, exh, lev, p, ld, delta, spread, depth_proxy, rv, share, Validity(flags)
+            )
+        )
+
+    def _leverage_flags(self, ts_ns: int) -> int:
+        """What LEV lacks at `ts_ns`."""
+        flags = 0
+        if self._oi_ts < 0:
+            flags |= OPEN_INTEREST_MISSING
+        elif ts_ns - self._oi_ts > self.config.oi_max_age_ns:
+            flags |= OPEN_INTEREST_STALE
+        elif self._leverage.oi_z is None:
+            flags |= OPEN_INTEREST_WARMUP
+        if self.config.lambda_f > 0.0 and self._leverage.funding_z is None:
+            flags |= FUNDING_WARMUP if self._funding_seen else FUNDING_MISSING
+        return flags

@@ -1,0 +1,105 @@
+"""What every signal engine understands, and the numbers it is fed with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Protocol, runtime_checkable
+
+from phoenix_schemas.custom_data import BinanceRecord
+from phoenix_schemas.signal_records import PhoenixSignal, SignalSnapshot, VolatilitySignal
+
+from phoenix_signals.clocks import check_trade
+from phoenix_signals.errors import InputError, ParameterError
+
+Quote = tuple[int, int, int, int, int]
+"""bid_raw, ask_raw, bid_size_raw, ask_size_raw, ts_ns."""
+
+NO_QUOTE: Quote = (0, 1 << 200, 0, 0, -1)
+"""Stands where there is no quote yet: no trade can print beyond it."""
+
+
+@runtime_checkable
+class SignalEngine(Protocol):
+    """Events in, records out; no orders, no I/O, no clock but the events' own.
+
+    Prices and sizes are integers, `price_raw` = price * 10^price_precision and likewise for sizes,
+    in the precisions that the engine's config names. Any exact scale will do: the `raw` of a
+    NautilusTrader price or quantity is such an integer at precision 16, whatever the instrument's
+    own precision, and needs no arithmetic on the way; batch engines use the instrument's own
+    precision, where a day fits in int64. Ratios of integers are rounded once, so both give the
+    same numbers.
+
+    Times are `ts_init` in ns UTC and never go back; at one time quotes come first, then trades,
+    custom data, bars, as a replay delivers them. Each `on_...` returns True when a record waits;
+    then call `maybe_emit()` until it returns None.
+    """
+
+    def on_trade(self, ts_ns: int, price_raw: int, size_raw: int, side: int) -> bool:
+        """Take a trade; side +1 if the buyer was the aggressor, -1 if the seller was."""
+        ...
+
+    def on_quote(
+        self, ts_ns: int, bid_raw: int, ask_raw: int, bid_size_raw: int, ask_size_raw: int
+    ) -> bool:
+        """Take a quote of the best bid and ask."""
+        ...
+
+    def on_bar(
+        self,
+        ts_ns: int,
+        open_raw: int,
+        high_raw: int,
+        low_raw: int,
+        close_raw: int,
+        volume_raw: int,
+    ) -> bool:
+        """Take a bar at its close."""
+        ...
+
+    def on_custom_data(self, data: BinanceRecord) -> bool:
+        """Take a record of `phoenix_schemas.custom_data`; types of no use are ignored."""
+        ...
+
+    def maybe_emit(self) -> SignalSnapshot | PhoenixSignal | VolatilitySignal | None:
+        """The oldest record not handed out yet, None when there is none."""
+        ...
+
+
+def scaled(name: str, value: float, precision: int) -> int:
+    """`value` in units of 10^-precision, which must hold it exactly.
+
+    >>> scaled("price_increment", 0.1, 2)
+    10
+    """
+    exact: Fraction = Fraction(str(value)) * 10**precision
+    if exact.denominator != 1 or exact <= 0:
+        raise ParameterError(
+            f"{name} must be a positive multiple of 10^-{precision} (was {value}); "
+            "check the precision of the instrument"
+        )
+    return int(exact)
+
+
+def quote_error(quote: Sequence[int]) -> InputError:
+    """The error for a quote that cannot be.
+
+    >>> str(quote_error((5, 4, 1, 1)))
+    'quote must have 0 < bid <= ask and sizes of at least 0 (was bid 5 x 1, ask 4 x 1); drop it'
+    """
+    bid, ask, bid_size, ask_size = quote[:4]
+    return InputError(
+        "quote must have 0 < bid <= ask and sizes of at least 0 "
+        f"(was bid {bid} x {bid_size}, ask {ask} x {ask_size}); drop it"
+    )
+
+
+def refuse_trade(price_raw: int, size_raw: int, side: int) -> None:
+    """Raise the error for a trade that cannot be.
+
+    >>> refuse_trade(-5, 1, 1)
+    Traceback (most recent call last):
+    phoenix_signals.errors.InputError: price_raw must be above 0 (was -5); fix its source
+    """
+    check_trade(size_raw, side)
+    raise InputError(f"price_raw must be above 0 (was {price_raw}); fix its source")
