@@ -14,13 +14,19 @@ from typing import Any
 
 from phoenix_signals.engines import BarLpiEngine, CompositeLpiEngine, LpiEngine
 from phoenix_signals.estimator import Versioned
-from phoenix_signals.pressure import BarLpi, CompositeLpi, Exhaustion, LeveragePrior, LiquidationPressure
+from phoenix_signals.pressure import (
+    BarLpi,
+    CompositeLpi,
+    Exhaustion,
+    LeveragePrior,
+    LiquidationPressure,
+)
+from phoenix_signals.realized import RealizedMeasures
 
 from phoenix_strategies.ema_cross import EmaCross, EmaCrossSettings
 from phoenix_strategies.errors import UnknownStrategyError
 from phoenix_strategies.liquidity_pressure import LiquidityPressure, LiquidityPressureSettings
 from phoenix_strategies.nautilus_seam import GuardedAlgorithm, PhoenixStrategy, SeamConfig
-from phoenix_signals.realized import RealizedMeasures
 from phoenix_strategies.phoenix import Phoenix, PhoenixSettings
 from phoenix_strategies.phoenix_lpi import PhoenixLpi, PhoenixLpiSettings
 from phoenix_strategies.run_control import RunControl
