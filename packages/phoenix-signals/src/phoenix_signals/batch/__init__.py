@@ -45,6 +45,7 @@ from phoenix_signals.batch.pressure import (
     liquidation_pressure,
 )
 from phoenix_signals.batch.realized import har_composite, realized_correlation, realized_measures
+from phoenix_signals.batch.regime import crowding, flow_pressure, toxicity_index, volatility_regimes
 from phoenix_signals.batch.rolling import (
     ew_mean_variance,
     percentile,
@@ -82,6 +83,7 @@ __all__ = [
     "composite_lpi",
     "composite_lpi_engine",
     "compression_factor",
+    "crowding",
     "depth_within",
     "ensemble_fusion",
     "ew_covariance",
@@ -89,6 +91,7 @@ __all__ = [
     "ewma_variance",
     "exhaustion",
     "fit_micro_price",
+    "flow_pressure",
     "fsi",
     "garman_klass_variance",
     "har_composite",
@@ -123,7 +126,9 @@ __all__ = [
     "spread_bps",
     "svi",
     "time_clock",
+    "toxicity_index",
     "volatility_compression",
+    "volatility_regimes",
     "volume_clock",
     "vpin",
     "vpin_of_buckets",

@@ -39,5 +39,7 @@ def quote_before(
     """
     QuoteBefore(impulse_quote)
     quotes = time_column(quote_ts_ns)
-    side = "left" if impulse_quote == "strictly_before" else "right"
-    return np.searchsorted(quotes, time_column(trade_ts_ns), side=side) - 1
+    times = time_column(trade_ts_ns)
+    if impulse_quote == "strictly_before":
+        return np.searchsorted(quotes, times, side="left") - 1
+    return np.searchsorted(quotes, times, side="right") - 1

@@ -53,22 +53,35 @@ def moments(x: Floats, window_count: int) -> tuple[Floats, Floats, Floats, NDArr
     """(reference, mean - reference, sum of squared deviations, count) of each row's window."""
     rows = len(x)
     n = window_count
-    count = np.minimum(np.arange(1, rows + 1), n)
     blocks = np.pad(x, (0, -rows % n)).reshape(-1, n)  # the padding lies behind every real row
-    head_ref, head_mean, head_m2 = _prefix_moments(blocks)
-    ref = np.broadcast_to(head_ref[:, None], blocks.shape).copy()
-    mean, m2 = head_mean.copy(), head_m2.copy()
-    if len(blocks) > 1:
-        # Column p of a block joins its own first p + 1 values with the last n - 1 - p before it.
-        tail_ref, tail_mean, tail_m2 = _prefix_moments(blocks[:-1, ::-1])
-        before = slice(n - 2, None, -1)
-        head = np.arange(1, n)
-        share = head / n
-        delta = (head_ref[1:] - tail_ref)[:, None] + (head_mean[1:, :-1] - tail_mean[:, before])
-        m2[1:, :-1] = (tail_m2[:, before] + head_m2[1:, :-1]) + delta * delta * ((n - head) * share)
-        mean[1:, :-1] = tail_mean[:, before] + delta * share
-        ref[1:, :-1] = tail_ref[:, None]
+    ref, mean, m2 = (np.empty_like(blocks) for _ in range(3))
+    step = max(1, _CELLS // n)
+    for start in range(0, len(blocks), step):
+        _block_moments(blocks, slice(start, start + step), ref, mean, m2)
+    count = np.minimum(np.arange(1, rows + 1), n)
     return ref.ravel()[:rows], mean.ravel()[:rows], m2.ravel()[:rows], count
+
+
+def _block_moments(blocks: Floats, part: slice, ref: Floats, mean: Floats, m2: Floats) -> None:
+    """Fill in the moments of some blocks, which need the block before the first of them."""
+    n = blocks.shape[1]
+    head_ref, head_mean, head_m2 = _prefix_moments(blocks[part])
+    ref[part] = head_ref[:, None]
+    mean[part] = head_mean
+    m2[part] = head_m2
+    skip = int(part.start == 0)  # the very first block has none before it
+    tail_ref, tail_mean, tail_m2 = _prefix_moments(
+        blocks[part.start + skip - 1 : part.start + len(head_ref) - 1, ::-1]
+    )
+    # Column p of a block joins its own first p + 1 values with the last n - 1 - p before it.
+    into = (slice(part.start + skip, part.start + len(head_ref)), slice(0, n - 1))
+    before = slice(n - 2, None, -1)
+    head = np.arange(1, n)
+    share = head / n
+    delta = (head_ref[skip:] - tail_ref)[:, None] + (head_mean[skip:, :-1] - tail_mean[:, before])
+    m2[into] = (tail_m2[:, before] + head_m2[skip:, :-1]) + delta * delta * ((n - head) * share)
+    mean[into] = tail_mean[:, before] + delta * share
+    ref[into] = tail_ref[:, None]
 
 
 def _prefix_moments(blocks: Floats) -> tuple[Floats, Floats, Floats]:
