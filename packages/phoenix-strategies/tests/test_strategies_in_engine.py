@@ -19,8 +19,12 @@ from phoenix_strategies.run_control import RunControl
 SUITES: dict[str, dict[str, Any]] = {
     "ema_cross": {"fast_bars": 2, "slow_bars": 4},
     "liquidity_pressure": {"lookback_bars": 4, "entry_threshold": 0.05, "exit_threshold": 0.01},
+    "phoenix": {
+        "vol_bucket_size": 100_000, "fsi_window": 50, "min_history": 20, "rv_window_minutes": 5,
+        "lpi_entry_threshold": 0.4, "oi_z_threshold": 0.5, "entry_ttl_secs": 20, "max_hold_secs": 60,
+    },
     "phoenix_lpi": {"bucket_interval_ms": 2_000, "z_window_buckets": 200},
-}
+}  # fmt: skip
 
 
 @dataclass
