@@ -20,7 +20,7 @@ FIRST_ORDER_MS: Final = (40, 1_000)
 """The day's first order comes after its first quote is known and before its first second ends."""
 
 _BRANCHING: Final = 0.68
-_QUIETEST: Final = 0.4  # of the day's mean rate
+_QUIETEST: Final = 0.5  # of the day's mean rate
 _ANSWERS: Final = 0.45  # share of limit events that answer an order within milliseconds
 
 
