@@ -7,7 +7,7 @@ turns), so that a slow or busy machine changes both. Prints one line per promise
 also when a promise is missed, because a busy machine must not fail a build.
 """
 
-# ruff: noqa: ARG002  # the empty methods must take what the measured ones take
+# the empty methods must take what the measured ones take
 from __future__ import annotations
 
 import argparse
