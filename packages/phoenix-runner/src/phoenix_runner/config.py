@@ -45,6 +45,9 @@ DataType = Literal[
     "BinanceKlineExtras",
 ]
 FundingMode = Literal["settle", "flat", "off"]
+FeeTier = Literal[
+    "VIP0", "VIP1", "VIP2", "VIP3", "VIP4", "VIP5", "VIP6", "VIP7", "VIP8", "VIP9"
+]  # fmt: skip
 
 
 def duration_ns(text: str) -> int:
@@ -223,7 +226,18 @@ class AblationMode(Section, frozen=True, kw_only=True, tag_field="kind", tag="ab
     """For each name the key paths that differ, as `no_queue: {execution.queue_position: false}`."""
 
 
-Mode = SingleMode | WalkForwardMode | SweepMode | AblationMode
+class CostsMode(Section, frozen=True, kw_only=True, tag_field="kind", tag="costs"):
+    """The suite again under other costs, one assumption changed at a time."""
+
+    fee_tiers: tuple[FeeTier, ...] = ("VIP0", "VIP3", "VIP6", "VIP9")
+    insert_latencies_ms: tuple[Milliseconds, ...] = (0, 20, 100, 500)
+    prob_slippages: tuple[Share, ...] = (0.5, 1.0)
+    """For suites with quotes."""
+    spreads_bps: tuple[Bps, ...] = (0.0, 1.0, 2.0, 5.0, 10.0)
+    """For suites without: the spread assumed around each bar's close."""
+
+
+Mode = SingleMode | WalkForwardMode | SweepMode | AblationMode | CostsMode
 
 
 class StrategySection(Section, frozen=True, kw_only=True):
