@@ -119,6 +119,13 @@ def bench(session: nox.Session) -> None:
             session.run("python", str(script.relative_to(ROOT)), *session.posargs)
 
 
+@nox.session(python=PYTHONS[0])
+def golden(session: nox.Session) -> None:
+    """Write the golden files of new signal versions, on purpose; `-- --rewrite ID` replaces one."""
+    install(session, ["schemas", "signals"], *group("test"))
+    session.run("python", "packages/phoenix-signals/tests/regenerate_golden.py", *session.posargs)
+
+
 @nox.session(venv_backend="none")
 def pins(session: nox.Session) -> None:
     """Resolve anew and rewrite the exact versions in the root pyproject (NautilusTrader stays)."""

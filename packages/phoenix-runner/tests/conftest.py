@@ -154,7 +154,7 @@ def write_bundle(
              "commission", "liquidity", "mid_1s", "mid_5s", "mid_30s", "mid_60s"]
         )  # fmt: skip
         for i, f in enumerate(fills):
-            after = [mids[h][i] if quotes and np.isfinite(mids[h][i]) else "" for h in HORIZONS]
+            after = [mids[h][i] if h in mids and np.isfinite(mids[h][i]) else "" for h in HORIZONS]
             writer.writerow(
                 [f.ts_ns, f.instrument_id, "BUY" if f.side == 1 else "SELL", f.quantity, f.price,
                  f.reference_price, f.commission, "MAKER" if f.maker else "TAKER", *after]

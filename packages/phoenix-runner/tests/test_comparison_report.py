@@ -72,10 +72,8 @@ def test_the_best_is_deflated_by_everything_that_was_tried(folders: dict[str, Pa
 
 
 def test_the_comparison_page(folders: dict[str, Path], tmp_path: Path) -> None:
-    one = write_comparison(folders, tmp_path / "a.html", title="Ablation <of> all")
-    html = one.read_text(encoding="utf-8")
-    two = write_comparison(folders, tmp_path / "b.html", title="Ablation <of> all")
-    assert two.read_bytes() == one.read_bytes()
+    path = write_comparison(folders, tmp_path / "a.html", title="Ablation <of> all")
+    html = path.read_text(encoding="utf-8")
     assert not re.search(r"(?:https?:)?//\w", html)
     assert "<of>" not in html
     found = labels_of(html)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from phoenix_runner.report import write_report
 from phoenix_runner.report.bundle_files import ReportError
+from phoenix_runner.report.charts import markout_chart
 from phoenix_runner.report.drawing import thin
 from phoenix_runner.report.wording import ENOUGH_DAYS, run_verdict
 
@@ -67,7 +68,7 @@ def test_the_same_bundle_gives_the_same_bytes(
         tmp_path, days=12, gaps=((3000, 4500),), refusals={"spread": 12, "<stale> & quote": 3}
     )
     # Elsewhere, and for a user whose matplotlib is set up differently.
-    with mpl.rc_context({"font.size": 20, "axes.grid": False, "timezone": "US/Pacific"}):
+    with mpl.rc_context({"xtick.direction": "in", "axes.xmargin": 0.3, "timezone": "US/Pacific"}):
         assert write_report(again).read_text(encoding="utf-8") == html
 
 
@@ -114,7 +115,7 @@ def test_text_from_the_bundle_is_escaped(html: str) -> None:
 
 def test_the_size_is_sane(html: str, make_bundle: MakeBundle, tmp_path: Path) -> None:
     assert 100_000 < len(html) < 1_000_000
-    busy = make_bundle(tmp_path, days=60, trade_every=20, gaps=())
+    busy = make_bundle(tmp_path, days=12, trade_every=4, gaps=())
     assert write_report(busy).stat().st_size < 2_000_000
     # So many trades cost more than the account held.
     assert "the account was wiped out on 2024-" in (busy / "report.html").read_text("utf-8")
@@ -125,14 +126,27 @@ def test_a_run_without_quotes_has_no_markouts_and_says_so(
 ) -> None:
     html = write_report(make_bundle(tmp_path, days=3, quotes=False, gaps=())).read_text("utf-8")
     assert "markouts" not in figures(html)
-    assert "This run saw no quotes" in html
+    assert "There are no mark-outs" in html
     assert "assumed spread of 1.0 bps" in html
     assert "No gap is known" in html
+
+
+def test_horizons_that_the_data_cannot_resolve_are_left_out() -> None:
+    rows = [
+        {"horizon_s": 1, "count": 0, "missing": 9, "mean_bps": None, "standard_error_bps": None},
+        {"horizon_s": 60, "count": 8, "missing": 1, "mean_bps": 2.0, "standard_error_bps": 0.5},
+    ]
+    chart = markout_chart(rows)
+    assert "Not known after 1 s" in chart.caption
+    assert "Up to 1 fill had no fresh mid" in chart.caption
+    assert "60 s" in svg_texts(chart.wide)
+    assert "1 s" not in svg_texts(chart.wide)
 
 
 def test_a_run_without_trades_is_reported(make_bundle: MakeBundle, tmp_path: Path) -> None:
     html = write_report(make_bundle(tmp_path, days=2, trade_every=0, gaps=())).read_text("utf-8")
     assert "The strategy never traded" in html
+    assert "mark-outs" not in html
 
 
 @pytest.mark.parametrize(

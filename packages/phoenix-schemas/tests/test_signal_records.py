@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from phoenix_schemas.errors import SchemaError
 from phoenix_schemas.signal_records import (
     SCHEMAS,
+    BarLpiSignal,
     PhoenixSignal,
     SignalSnapshot,
     Validity,
@@ -26,7 +27,10 @@ times = st.integers(0, 2**62)
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 maybe = st.none() | numbers
 snapshots = st.builds(
-    SignalSnapshot, times, *[maybe] * 9, numbers, st.integers(0, 2**15 - 1).map(Validity)
+    SignalSnapshot, times, *[maybe] * 9, numbers, st.integers(0, 2**18 - 1).map(Validity)
+)
+bar_lpi = st.builds(
+    BarLpiSignal, times, maybe, maybe, maybe, numbers, st.integers(0, 2**18 - 1).map(Validity)
 )
 phoenix = st.builds(PhoenixSignal, times, numbers, numbers, maybe, maybe, maybe, st.booleans())
 volatility = st.builds(
@@ -42,16 +46,18 @@ volatility = st.builds(
 )
 
 
-@given(st.one_of(st.lists(snapshots), st.lists(phoenix), st.lists(volatility)))
+@given(st.one_of(st.lists(snapshots), st.lists(phoenix), st.lists(bar_lpi), st.lists(volatility)))
 def test_parquet_gives_back_the_same_records(tmp_path_factory, records):
     record_type = type(records[0]) if records else SignalSnapshot
     path: Path = tmp_path_factory.mktemp("records") / "signals.parquet"
     pq.write_table(to_table(records, record_type), path)
     back = from_table(pq.read_table(path), record_type)
     assert back == records
-    assert [type(r.validity_flags) for r in back if isinstance(r, SignalSnapshot)] == [
-        Validity
-    ] * sum(isinstance(r, SignalSnapshot) for r in back)
+    assert all(
+        type(r.validity_flags) is Validity
+        for r in back
+        if isinstance(r, SignalSnapshot | BarLpiSignal)
+    )
 
 
 @pytest.mark.parametrize("record_type", SCHEMAS)
@@ -69,6 +75,9 @@ def test_fields_are_those_of_the_contract():
         "SignalSnapshot": [
             "ts_event", "lpi_fast", "exh", "lev", "pressure_z", "ld_z", "delta_lpi", "spread",
             "depth_proxy", "rv", "zero_impulse_share", "validity_flags",
+        ],
+        "BarLpiSignal": [
+            "ts_event", "lpi", "imbalance", "spread_bps", "volume", "validity_flags",
         ],
         "PhoenixSignal": ["ts_event", "fsi", "vpin", "ldr", "oi_zscore", "lpi", "is_valid"],
         "VolatilitySignal": [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import heapq
 from dataclasses import dataclass
 from decimal import Decimal
@@ -169,3 +170,41 @@ def records(market: Market) -> list:
             interval_hours=8,
         )))  # fmt: skip
     return sorted(found, key=lambda row: (row[1].ts_init, row[0]))
+
+
+def tail(columns, cut: int):
+    """The rows of columns behind a time."""
+    row = int(np.searchsorted(columns.ts_ns, cut, side="right"))
+    return type(columns)(*(getattr(columns, f.name)[row:] for f in dataclasses.fields(columns)))
+
+
+def after(market: Market, cut: int) -> Market:
+    """What becomes known behind a time."""
+    return Market(*(tail(part, cut) for part in (*market.columns(), market.bars)))
+
+
+def empty(columns):
+    """The same columns without rows."""
+    return columns.before(0)
+
+
+def assert_same(found: list, expected: list, rel: float = 1e-12) -> None:
+    """Counts, times, flags and booleans exactly; values to `rel` of themselves or their column."""
+    assert len(found) == len(expected)
+    if not expected:
+        return
+    for field in dataclasses.fields(expected[0]):
+        a = [getattr(s, field.name) for s in found]
+        b = [getattr(s, field.name) for s in expected]
+        if not any(isinstance(x, float) for x in b):
+            assert a == b, field.name
+            continue
+        assert [x is None for x in a] == [x is None for x in b], field.name
+        known = np.array([x for x in b if x is not None], dtype=float)
+        np.testing.assert_allclose(
+            np.array([x for x in a if x is not None], dtype=float),
+            known,
+            rtol=rel,
+            atol=rel * np.abs(known).max(initial=0.0),
+            err_msg=field.name,
+        )

@@ -12,7 +12,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from market import MS, PRICE_PRECISION, SECOND, SIZE_PRECISION, START, Market, random_market, replay
+from market import (
+    MS,
+    PRICE_PRECISION,
+    SECOND,
+    SIZE_PRECISION,
+    START,
+    Market,
+    after,
+    assert_same,
+    empty,
+    random_market,
+    records,
+    replay,
+)
 from phoenix_schemas.signal_records import SignalSnapshot, Validity, from_table
 from phoenix_signals.batch.columns import Depth, Quotes, Trades
 from phoenix_signals.batch.lpi import lpi_engine
@@ -52,16 +65,10 @@ MARKETS = {
     "busy": lambda: random_market(1),
     "sparse": lambda: random_market(2, events=150),
     "gaps": lambda: random_market(3, events=1_000, gaps_s=(9.0, 4.0, 30.0)),
-    "no depth data": lambda: dataclasses.replace(
-        random_market(4), depth=Depth(np.empty(0, np.int64), np.empty(0), np.empty(0))
-    ),
+    "no depth data": lambda: dataclasses.replace((m := random_market(4)), depth=empty(m.depth)),
     "stale depth": lambda: random_market(5, depth_every_s=11.0),
-    "no trades": lambda: dataclasses.replace(
-        random_market(6), trades=Trades(*[np.empty(0, np.int64)] * 4)
-    ),
-    "no quotes": lambda: dataclasses.replace(
-        random_market(7), quotes=Quotes(*[np.empty(0, np.int64)] * 5)
-    ),
+    "no trades": lambda: dataclasses.replace((m := random_market(6)), trades=empty(m.trades)),
+    "no quotes": lambda: dataclasses.replace((m := random_market(7)), quotes=empty(m.quotes)),
     "nothing": lambda: random_market(8).until(START - 1),
     "late quotes": lambda: dataclasses.replace(
         (m := random_market(9)), quotes=Quotes(*(c[400:] for c in quote_columns(m)))
@@ -71,25 +78,6 @@ MARKETS = {
 
 def quote_columns(market: Market):
     return [getattr(market.quotes, f.name) for f in dataclasses.fields(market.quotes)]
-
-
-def assert_same(found: list[SignalSnapshot], expected: list[SignalSnapshot], rel=1e-12) -> None:
-    """Counts, times and flags exactly; values to `rel` of themselves or of their column."""
-    assert [(s.ts_event, s.validity_flags) for s in found] == [
-        (s.ts_event, s.validity_flags) for s in expected
-    ]
-    for field in dataclasses.fields(SignalSnapshot):
-        a = [getattr(s, field.name) for s in found]
-        b = [getattr(s, field.name) for s in expected]
-        assert [x is None for x in a] == [x is None for x in b], field.name
-        known = np.array([x for x in b if x is not None], dtype=float)
-        np.testing.assert_allclose(
-            np.array([x for x in a if x is not None], dtype=float),
-            known,
-            rtol=rel,
-            atol=rel * np.abs(known).max(initial=0.0),
-            err_msg=field.name,
-        )
 
 
 @every_variant
@@ -373,7 +361,7 @@ def test_missing_and_stale_inputs_are_named():
             values = dataclasses.asdict(snapshot)
             assert None not in values.values()
     bare = replay(LpiEngine(lpi_config()), dataclasses.replace(
-        market, quotes=Quotes(*[np.empty(0, np.int64)] * 5)
+        market, quotes=empty(market.quotes)
     ))  # fmt: skip
     assert all(s.validity_flags & Validity.QUOTE_MISSING for s in bare)
     assert all(s.pressure_z is None for s in bare)
@@ -435,8 +423,6 @@ def test_impossible_events_are_refused_and_leave_the_engine(event, message):
 
 def test_custom_data_that_cannot_be_is_refused():
     market = random_market(15)
-    from market import records
-
     rows = [row for _, row in records(market)]
     engine = LpiEngine(lpi_config())
     engine.on_custom_data(rows[5])
@@ -478,25 +464,17 @@ def test_snapshot_restore_and_reset(changes):
     second = LpiEngine(config)
     replay(second, random_market(99, seconds=30.0))
     second.restore(pickle.loads(pickle.dumps(first.snapshot())))
-    late = Market(*(tail(part, cut) for part in (*market.columns(), market.bars)))
-    assert early + replay(second, late) == whole
+    assert early + replay(second, after(market, cut)) == whole
     second.reset()
     assert replay(second, market) == whole
     with pytest.raises(VersionError, match="parameters"):
         LpiEngine(lpi_config(lambda_f=9.0)).restore(first.snapshot())
 
 
-def tail(columns, cut):
-    row = int(np.searchsorted(columns.ts_ns, cut, side="right"))
-    return type(columns)(*(getattr(columns, f.name)[row:] for f in dataclasses.fields(columns)))
-
-
 def test_custom_data_waiting_for_a_close_stays_bounded():
     """Hours of depth without a trade or a quote must not pile up."""
     engine = LpiEngine(lpi_config())
     feed(engine, ("quote", START, 100, 110, 5, 5))
-    from market import records
-
     market = random_market(17, seconds=600.0, depth_every_s=0.5)
     for _, row in records(market):
         engine.on_custom_data(row)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 from engine_market import INSTRUMENT, SECOND, START
@@ -36,8 +37,9 @@ CASCADE_FROM, CASCADE_TO = 600, 640  # seconds
 MIRROR = 2_000_000  # price 10,000.00 in cents, doubled
 
 
+@cache
 def market(seconds: int = 900, *, seed: int = 1, mirrored: bool = False) -> list[Any]:
-    """Quotes, trades, depth, metrics, funding and bars in delivery order."""
+    """Quotes, trades, depth, metrics, funding and bars in delivery order; do not change the list."""
     rng = random.Random(seed)
     data: list[tuple[int, int, Any]] = []  # time, tie order, object
     fair = 1_000_000.0  # cents

@@ -117,8 +117,13 @@ class Normalizer:
                 )
                 raw = np.where(outside, low, raw)
             times[name] = raw * self._unit_ns
+        first_second, end_second = epoch_bounds("s")
         for name in self._datetimes:
-            times[name] = numbers(table.column(name)) * NS_PER_SECOND
+            seconds = numbers(table.column(name))
+            outside = (seconds < first_second) | (seconds >= end_second)
+            # Past 2262 the nanoseconds would wrap around, even into the file's own day.
+            reject(outside, lambda _row, n=name: f"{n} must be a market time, 2010 to 2100")  # type: ignore[misc]
+            times[name] = np.where(outside, first_second, seconds) * NS_PER_SECOND
 
         ts_event = times[self._context.clock]
         ts_init = available_at(self._spec.availability, ts_event)
@@ -169,7 +174,7 @@ class Normalizer:
         columns = check.columns
         match check.rule:
             case Rule.POSITIVE:
-                return [(c, values(c) <= 0) for c in columns]
+                return [(c, (values(c) <= 0) & _given(table.column(c))) for c in columns]
             case Rule.NOT_NEGATIVE:
                 return [(c, values(c) < 0) for c in columns]
             case Rule.INSTRUMENT_SYMBOL:
@@ -222,6 +227,11 @@ def epoch_unit_of(parsed: Parsed, spec: DatasetSpec) -> str | None:
         if unit is not None:
             return unit
     return None
+
+
+def _given(column: pa.ChunkedArray) -> np.ndarray:
+    """Which cells are not blank."""
+    return np.asarray(column.combine_chunks().is_valid().to_numpy(zero_copy_only=False))
 
 
 def _comparable(column: pa.ChunkedArray) -> np.ndarray:

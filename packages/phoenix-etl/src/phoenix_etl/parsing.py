@@ -1,10 +1,10 @@
 """One block of CSV text into exact columns, and every line that cannot be one, with its reason.
 
 The fast path hands the block to `pyarrow.csv`, which reads decimals straight into integers at the
-precision the catalog keeps. It is lenient in places and stops at the first bad cell without naming
-the row, so a block that fails, loses a line, or holds a character no dump uses is read again line by
-line against a strict grammar; the good lines then take the fast path. Both paths yield the same
-columns.
+precision the catalog keeps. It is lenient in places (`3.5E-999` is 0 to it) and stops at the first bad
+cell without naming the row, so a block that fails, loses a line, or holds what its leniency touches
+is read again line by line against a strict grammar; the good lines, in one plain form, then take the
+fast path. Both paths yield the same columns.
 
 Columns by kind: PRICE, SIZE and PRICE_8 as int64 in units of the last decimal; AMOUNT as
 decimal128(38, 16); INTEGER and EPOCH as int64; DATETIME as int64 seconds; FLAG as bool; RATIO as
@@ -17,10 +17,11 @@ import datetime as dt
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from phoenix_schemas.arrow import DECIMAL, MAX_VALUE
 from phoenix_schemas.datasets import Column, DatasetSpec, Kind
 from pyarrow import csv
@@ -32,12 +33,12 @@ from phoenix_etl.reading import Block
 PRICE_8_PRECISION = 8
 _AMOUNT_PRECISION = 16
 # Characters that a number parser lets through but no dump writes: hexadecimal, blanks, quotes.
-_SUSPICIOUS = (b"x", b"X", b'"', b"\t", b"\x00")
+_SUSPICIOUS = (b"x", b"X", b"E", b'"', b"\t", b"\x00")
 _INTEGER_LIMIT = 10**18
 
-_INTEGER = re.compile(r"-?[0-9]{1,18}")
+_INTEGER = re.compile(r"-?0*[0-9]{1,18}")
 _DECIMAL = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?")
-_DATETIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}(?::[0-9]{2}(?::[0-9]{2})?)?")
+_DATETIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}")
 _FLAGS = {"true": True, "True": True, "false": False, "False": False}
 
 
@@ -155,6 +156,7 @@ class BlockParser:
         self._blanks_per_line = sum(c.kind is Kind.DATETIME for c in columns)
         self._convert = self._convert_options(self._written)
         self._convert_strict = self._convert_options({})
+        self._flags = any(c.kind is Kind.FLAG for c in columns)
         self._parse = csv.ParseOptions(quote_char=False, ignore_empty_lines=False)
         self._grammar: list[Callable[[str], str | None]] = [
             self._cell_check(column) for column in columns
@@ -163,10 +165,7 @@ class BlockParser:
     def __call__(self, block: Block) -> Parsed:
         """Columns of a block; never raises for a bad line."""
         table = None
-        if (
-            not any(mark in block.data for mark in _SUSPICIOUS)
-            and block.data.count(b" ") == block.lines * self._blanks_per_line
-        ):
+        if self._is_plain(block):
             table = self._fast(block.data, block.lines, self._convert)
         if table is not None:
             lines = np.arange(block.first_line, block.first_line + block.lines, dtype=np.int64)
@@ -187,7 +186,17 @@ class BlockParser:
             quoted_strings_can_be_null=False,
             true_values=["true", "True"],
             false_values=["false", "False"],
-            timestamp_parsers=[csv.ISO8601],
+        )
+
+    def _is_plain(self, block: Block) -> bool:
+        """Whether a block holds nothing that `pyarrow.csv` reads more leniently than the grammar."""
+        data = block.data
+        return (
+            data.isascii()
+            and not any(mark in data for mark in _SUSPICIOUS)
+            and data.count(b" ") == block.lines * self._blanks_per_line
+            # The letter e belongs to a flag; elsewhere it is an exponent.
+            and data.count(b"e") == (data.count(b"rue") + data.count(b"alse") if self._flags else 0)
         )
 
     def _csv_type(self, column: Column, written: Mapping[str, int]) -> pa.DataType:
@@ -200,8 +209,6 @@ class BlockParser:
                 return pa.decimal128(38, self._precisions.of(column.kind))
             case Kind.INTEGER | Kind.EPOCH:
                 return pa.int64()
-            case Kind.DATETIME:
-                return pa.timestamp("s")
             case Kind.FLAG:
                 return pa.bool_()
             case _:
@@ -254,25 +261,18 @@ class BlockParser:
                 values = int64_of_decimals(array)
                 if values is not None and array.type.scale > precision:
                     values = _at_precision(values, array.type.scale - precision)
-                limit = MAX_VALUE * 10**precision
-                if values is None or (len(values) and max(-values.min(), values.max()) > limit):
+                if values is None or _beyond(values, int(_limit(precision) * 10**precision)):
                     return None
                 return int64_array(values)
             case Kind.AMOUNT:
-                words = decimal_words(array)
-                # |value| <= MAX_VALUE holds surely when the high word is within these bounds.
-                high = words[:, 1]
-                bound = (MAX_VALUE * 10**_AMOUNT_PRECISION) >> 64
-                if len(high) and (high.min() < -bound or high.max() >= bound):
-                    return None
-                return array
+                return array if _within_limit(array) else None
             case Kind.DATETIME:
-                return array.cast(pa.int64())
+                return _seconds(array)
             case Kind.RATIO:
                 return _exact_floats(array)
             case Kind.INTEGER | Kind.EPOCH:
                 values = numbers(array)
-                if len(values) and max(-values.min(), values.max()) >= _INTEGER_LIMIT:
+                if _beyond(values, _INTEGER_LIMIT - 1):
                     return None
                 return array
             case _:
@@ -297,7 +297,7 @@ class BlockParser:
                 continue
             reason = self._line_reason(text)
             if reason is None:
-                good.append(raw)
+                good.append(self._plain_line(text))
                 lines.append(number)
             else:
                 rejects.append(Reject(number, reason, text))
@@ -312,6 +312,8 @@ class BlockParser:
         return Parsed(table, np.array(lines, np.int64), rejects, blank)
 
     def _line_reason(self, text: str) -> str | None:
+        if "\r" in text:
+            return "must not hold a carriage return inside"
         cells = text.split(",")
         if len(cells) != len(self._columns):
             return f"must have {len(self._columns)} columns (has {len(cells)})"
@@ -325,11 +327,23 @@ class BlockParser:
                 return f"{column.name} {reason} (was {cell[:40]!r})"
         return None
 
+    def _plain_line(self, text: str) -> bytes:
+        """A line that the grammar accepts, its numbers without exponents and needless zeros."""
+        plain = {Kind.PRICE, Kind.SIZE, Kind.PRICE_8, Kind.AMOUNT, Kind.INTEGER, Kind.EPOCH}
+        cells = []
+        for column, cell in zip(self._columns, text.split(","), strict=True):
+            if column.kind in plain and cell:
+                number = format(Decimal(cell), "f")
+                cell = number.rstrip("0").rstrip(".") if "." in number else number
+            cells.append("" if column.kind is Kind.UNUSED else cell)
+        return ",".join(cells).encode()
+
     def _cell_check(self, column: Column) -> Callable[[str], str | None]:
         match column.kind:
             case Kind.PRICE | Kind.SIZE | Kind.PRICE_8 | Kind.AMOUNT:
                 precision = self._precisions.of(column.kind)
-                return lambda cell: _decimal_reason(cell, precision)
+                limit = _limit(precision) if column.kind in SCALED else Decimal(MAX_VALUE)
+                return lambda cell: _decimal_reason(cell, precision, limit)
             case Kind.INTEGER | Kind.EPOCH:
                 return lambda cell: None if _INTEGER.fullmatch(cell) else "must be a whole number"
             case Kind.DATETIME:
@@ -342,19 +356,29 @@ class BlockParser:
                 return lambda _cell: None
 
 
-def _decimal_reason(cell: str, precision: int) -> str | None:
+def _limit(precision: int) -> Decimal:
+    """Largest magnitude of a scaled value: what NautilusTrader holds, and what int64 holds."""
+    return min(Decimal(MAX_VALUE), Decimal(2**63 - 1).scaleb(-precision))
+
+
+def _decimal_reason(cell: str, precision: int, limit: Decimal) -> str | None:
     if not _DECIMAL.fullmatch(cell):
         return "must be a decimal number"
     value = Decimal(cell)
-    if abs(value) > MAX_VALUE:
-        return f"must be within +-{MAX_VALUE}"
-    exponent = value.normalize().as_tuple().exponent
-    assert isinstance(exponent, int)  # the grammar admits finite numbers only
-    if -exponent > precision:
-        return f"needs {-exponent} decimals where the catalog keeps {precision}"
-    if len(value.as_tuple().digits) > 38:
-        return "must have at most 38 digits"
+    if abs(value) > limit:
+        return f"must be within +-{limit:f}"
+    needed = _decimals_of(value)
+    if needed > precision:
+        return f"needs {needed} decimals where the catalog keeps {precision}"
     return None
+
+
+def _decimals_of(value: Decimal) -> int:
+    """Decimals that hold a value exactly; by its digits, as `normalize` would round to 28."""
+    _, digits, exponent = value.as_tuple()
+    assert isinstance(exponent, int)  # the grammar admits finite numbers only
+    significant = "".join(map(str, digits)).rstrip("0")
+    return max(0, -exponent - len(digits) + len(significant)) if significant else 0
 
 
 def _datetime_reason(cell: str) -> str | None:
@@ -374,10 +398,7 @@ def _ratio_reason(cell: str) -> str | None:
 
 
 def _float_is_exact(cell: str) -> bool:
-    try:
-        return Decimal(cell) == Decimal(repr(float(cell)))
-    except InvalidOperation:
-        return False  # overflows to infinity
+    return Decimal(cell) == Decimal(repr(float(cell)))  # infinity, of an overflow, equals nothing
 
 
 def _exact_floats(array: pa.Array) -> pa.Array | None:
@@ -395,3 +416,31 @@ def _at_precision(values: np.ndarray, surplus: int) -> np.ndarray | None:
     factor = np.int64(10**surplus)
     kept = values // factor
     return kept if np.array_equal(kept * factor, values) else None
+
+
+def _seconds(array: pa.Array) -> pa.Array | None:
+    """int64 seconds since 1970 of `YYYY-MM-DD hh:mm:ss`, or None if a text is no such time."""
+    regex = f"^{_DATETIME.pattern}$"
+    if not pc.all(pc.match_substring_regex(array, regex), min_count=0).as_py():
+        return None
+    try:
+        return array.cast(pa.timestamp("s")).cast(pa.int64())
+    except pa.ArrowInvalid:
+        return None
+
+
+def _beyond(values: np.ndarray, limit: int) -> bool:
+    """Whether a magnitude exceeds a limit (as Python integers: -(-2**63) is no int64)."""
+    return bool(len(values)) and max(-int(values.min()), int(values.max())) > limit
+
+
+def _within_limit(array: pa.Array) -> bool:
+    """Whether every decimal128(38, 16) lies within +-MAX_VALUE."""
+    words = decimal_words(array)
+    if not len(words):
+        return True
+    high = words[:, 1]
+    bound = MAX_VALUE * 10**_AMOUNT_PRECISION
+    if high.min() > -(bound >> 64) and high.max() < bound >> 64:
+        return True
+    return all(v is None or abs(v) <= MAX_VALUE for v in array.to_pylist())

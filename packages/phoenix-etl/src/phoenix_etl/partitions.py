@@ -104,7 +104,6 @@ class PartitionStats(msgspec.Struct, frozen=True, kw_only=True):
     zero_volume_bars: int = 0
     frozen_snapshots: int = 0
     blank_cells: int = 0
-    zero_open_interest: int = 0
 
 
 MAX_GAPS = 20
@@ -502,12 +501,9 @@ class _StatsOfDay:
         if self._spec.name == "klines":
             self._count("zero_volume_bars", numbers(table.column("volume")) == 0)
         if self._spec.name == "metrics":
-            interest = table.column("sum_open_interest").combine_chunks()
             self._counts["blank_cells"] = self._counts.get("blank_cells", 0) + sum(
                 table.column(c.name).null_count for c in self._spec.columns if c.nullable
             )
-            zero = np.array([v == 0 for v in interest.to_pylist()], bool)
-            self._count("zero_open_interest", zero)
         if self._spec.name == "bookDepth":
             self._add_snapshots(table, ts)
 

@@ -142,6 +142,8 @@ def read_source(
                 on_progress(reader.bytes_read - bytes_seen, kept)
                 bytes_seen = reader.bytes_read
         header, unit = stream.has_header, stream.unit or "s"
+    if not stream.has_begun:
+        raise SourceError(f"{file.path}: empty, not even a header; download it again")
     _check_reject_share(tally, rejects, file.path, options)
     report = FileReport(
         path=file.path,
@@ -181,6 +183,11 @@ class _FileStream:
         self.unit: str | None = None
         self._parser: BlockParser | None = None
         self._normalizer: Normalizer | None = None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the file has a first line."""
+        return self._parser is not None
 
     def __iter__(self) -> Iterator[Callable[[], Rows]]:
         """Work to do for each block, in file order, to be run on any thread."""

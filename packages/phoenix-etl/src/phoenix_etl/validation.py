@@ -259,7 +259,6 @@ _STATS: tuple[tuple[str, str, str], ...] = (
     ("id_holes", "holes in the identifiers", "kept"),
     ("frozen_snapshots", "depth snapshots equal to the one before", "kept"),
     ("blank_cells", "blank cells", "kept as null"),
-    ("zero_open_interest", "rows with open interest 0", "kept"),
 )
 
 

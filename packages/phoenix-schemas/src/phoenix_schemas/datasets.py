@@ -401,6 +401,9 @@ _SPECS = (
         availability=Availability.METRICS_PERIOD,
         checks=(
             Check(Rule.INSTRUMENT_SYMBOL, ("symbol",)),
+            # Nothing open at all is an outage written as a number, not an observation.
+            Check(Rule.POSITIVE, ("sum_open_interest",)),
+            Check(Rule.POSITIVE, ("sum_open_interest_value",)),
             *(Check(Rule.NOT_NEGATIVE, (name,)) for name in _OI_NUMBERS),
         ),
         targets=(Target("BinanceOiMetrics", "{id}", {name: name for name in _OI_NUMBERS}),),

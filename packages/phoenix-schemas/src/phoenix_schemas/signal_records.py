@@ -1,4 +1,4 @@
-"""What signal engines emit: three records, the reasons a value is missing, and how they are stored.
+"""What signal engines emit: four records, the reasons a value is missing, and how they are stored.
 
 An engine of phoenix-signals fills these records, a strategy reads them, and a bundle stores them as
 Parquet through [to_table][]; [from_table][] gives the records back. One rule holds for all of them:
@@ -60,6 +60,12 @@ class Validity(IntFlag):
     """The realized-variance window is not full."""
     AFTER_GAP = 16384
     """First bucket after a gap in the feed: the partial bucket before it was discarded."""
+    VOLUME_WARMUP = 32768
+    """Fewer than `z_min_count` bars: no volume z."""
+    SPREAD_WARMUP = 65536
+    """Fewer than `z_min_count` bars with a spread."""
+    BOOK_EMPTY = 131072
+    """Nothing rests on either side of the book: no imbalance."""
 
 
 class VolatilityRegime(StrEnum):
@@ -122,6 +128,24 @@ class PhoenixSignal:
 
 
 @dataclass(frozen=True, slots=True)
+class BarLpiSignal:
+    """One bar of the bar LPI engine. Positive means a bid-heavy book."""
+
+    ts_event: int
+    """Close of the bar, ns UTC."""
+    lpi: float | None
+    """imbalance max(0, z(ln(1 + volume))) / (1 + max(0, z(spread_bps)))."""
+    imbalance: float | None
+    """(bid - ask) / (bid + ask), of the quoted sizes or of depth notional, in [-1, 1]."""
+    spread_bps: float | None
+    """Quoted spread at the close, in basis points of the mid."""
+    volume: float
+    """Volume of the bar in base units."""
+    validity_flags: Validity
+    """What was missing; `Validity.VALID` when nothing was."""
+
+
+@dataclass(frozen=True, slots=True)
 class VolatilitySignal:
     """A direction and the state of volatility and toxicity at one decision time."""
 
@@ -143,7 +167,7 @@ class VolatilitySignal:
     """Every input of the decision was ready and fresh."""
 
 
-type SignalRecord = SignalSnapshot | PhoenixSignal | VolatilitySignal
+type SignalRecord = SignalSnapshot | PhoenixSignal | BarLpiSignal | VolatilitySignal
 
 _TIME: Final = pa.timestamp("ns", tz="UTC")
 
@@ -171,6 +195,12 @@ SCHEMAS: Final[Mapping[type, pa.Schema]] = {
         frozenset({"ts_event", "fsi", "vpin", "is_valid"}),
         ts_event=_TIME,
         is_valid=pa.bool_(),
+    ),
+    BarLpiSignal: _schema(
+        BarLpiSignal,
+        frozenset({"ts_event", "volume", "validity_flags"}),
+        ts_event=_TIME,
+        validity_flags=pa.int32(),
     ),
     VolatilitySignal: _schema(
         VolatilitySignal,

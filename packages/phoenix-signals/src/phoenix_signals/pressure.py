@@ -399,7 +399,10 @@ class BarLpi(Estimator):
         {"lookback_bars": 12, "min_count": 2, "z_kind": "mean_std", "z_clip": 2.0},
     )
 
-    __slots__ = ("_spread", "_volume", "lookback_bars", "min_count", "value", "z_clip", "z_kind")
+    __slots__ = (
+        "_spread", "_volume", "lookback_bars", "min_count", "spread_z", "value", "volume_z",
+        "z_clip", "z_kind",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -414,6 +417,8 @@ class BarLpi(Estimator):
         self.z_clip = z_clip
         self._volume = zscore(z_kind, lookback_bars, min_count, z_clip)
         self._spread = zscore(z_kind, lookback_bars, min_count, z_clip)
+        self.volume_z: float | None = None
+        self.spread_z: float | None = None
         self.value: float | None = None
 
     def update(
@@ -435,11 +440,12 @@ class BarLpi(Estimator):
         if not 0.0 <= min_scale < INF:
             raise size_error("min_scale", min_scale)
         self._volume.update(math.log1p(volume))
-        volume_z = self._volume.value
+        self.volume_z = volume_z = self._volume.value
         spread_z = None
         if spread_bps is not None:
             self._spread.update(spread_bps, min_scale)
             spread_z = self._spread.value
+        self.spread_z = spread_z
         if volume_z is None or spread_z is None or imbalance is None:
             self.value = None
             return

@@ -63,7 +63,7 @@ class Vpin(Estimator):
     ID = "vpin"
     VERSION = 1
     EXAMPLES = (
-        {"bucket_raw": 2_000, "window_buckets": 5},
+        {"bucket_raw": 1_000, "window_buckets": 5},
         {"bucket_raw": 300, "window_buckets": 20, "max_gap_ns": 500_000_000},
     )
 
@@ -133,9 +133,9 @@ class BulkVpin(Estimator):
     ID = "bulk_vpin"
     VERSION = 1
     EXAMPLES = (
-        {"bucket_raw": 2_000, "window_buckets": 5, "sigma_window_bars": 10},
+        {"bucket_raw": 1_000, "window_buckets": 5, "sigma_window_bars": 10},
         {
-            "bucket_raw": 900,
+            "bucket_raw": 300,
             "window_buckets": 8,
             "sigma_window_bars": 20,
             "distribution": "student_t",

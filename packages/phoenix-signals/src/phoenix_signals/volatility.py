@@ -33,6 +33,9 @@ from phoenix_signals.rolling import RollingMeanVariance, RollingSum, ZKind, ew_a
 PARKINSON = 1.0 / (4.0 * math.log(2.0))
 GARMAN_KLASS = 2.0 * math.log(2.0) - 1.0
 
+COMPRESSION_RESOLUTION = 1e-9
+"""Least scale of the z of a compression: a relative difference below it is rounding."""
+
 
 def log_ratio(a: float, b: float) -> float:
     """ln(a / b) without loss of digits when a is close to b.
@@ -230,7 +233,7 @@ class YangZhangVariance(Estimator):
     VERSION = 1
     EXAMPLES = (
         {"window_sessions": 5},
-        {"window_sessions": 3, "session_ns": 3_000_000_000},
+        {"window_sessions": 3, "session_ns": 1_000_000_000},
     )
 
     __slots__ = (
@@ -468,7 +471,8 @@ class CompressionFactor(Estimator):
     """Compression factor F1: how unusual the present compression is.
 
     Formula:
-        F1 = z(-VC), VC as `VolatilityCompression`; high when volatility is compressed.
+        F1 = z(-VC), VC as `VolatilityCompression`, its scale at least 1e-9; high when volatility is
+        compressed.
     Units: none.
     Clock: bars at their close; windows and half-lives count bars.
     Warm-up: that of VC, then `min_count` values of it.
@@ -534,7 +538,7 @@ class CompressionFactor(Estimator):
         if compression is None:
             self.value = None
             return
-        self._z.update(-compression)
+        self._z.update(-compression, COMPRESSION_RESOLUTION)
         self.value = self._z.value
 
 

@@ -11,17 +11,17 @@ Read from top to bottom: settings, policy (pure), strategy (translates events).
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from nautilus_trader.model import Bar, BarType, QuoteTick
-from phoenix_schemas.custom_data import BinanceBookDepthPct, BinanceRecord
-from phoenix_signals.liquidity import DepthImbalance
-from phoenix_signals.pressure import BarLpi
+from phoenix_schemas.custom_data import BinanceRecord
+from phoenix_schemas.signal_records import BarLpiSignal
+from phoenix_signals.engines import BarLpiConfig, BarLpiEngine
 
-from phoenix_strategies.gates import MS_NS, Gates, GatesConfig, MarketState
+from phoenix_strategies.gates import Gates, GatesConfig, MarketState
 from phoenix_strategies.intents import BUY, Market
-from phoenix_strategies.one_position import OnePosition
+from phoenix_strategies.one_position import RAW_PRECISION, OnePosition
 from phoenix_strategies.settings import StrategySettings
 from phoenix_strategies.sizing import Caps, size_fixed
 from phoenix_strategies.trade_cycle import Decision
@@ -55,6 +55,18 @@ class LiquidityPressureSettings(
                 f"(was {self.exit_threshold}); 0.2"
             )
         self.all_gates()
+
+    def engine_config(self, price_increment: float) -> BarLpiConfig:
+        """The signal engine's parameters, for prices and sizes as Nautilus's raw integers."""
+        return BarLpiConfig(
+            price_precision=RAW_PRECISION,
+            size_precision=RAW_PRECISION,
+            price_increment=price_increment,
+            lookback_bars=self.lookback_bars,
+            z_min_count=min(30, self.lookback_bars),
+            imbalance=self.imbalance,
+            depth_max_age_ns=self.depth_max_age_ms * 1_000_000,
+        )
 
     @property
     def needs_depth(self) -> bool:
@@ -132,15 +144,16 @@ class LiquidityPressurePolicy:
 
 
 class LiquidityPressure(OnePosition[LiquidityPressureSettings]):
-    """Measures bar LPI at each close, with the quote known then, and carries out the decision."""
+    """Feeds the bar LPI engine and carries out what the policy decides at each close."""
 
     def begin(self) -> None:
         super().begin()
         settings = self.settings
         self.policy = LiquidityPressurePolicy(settings)
         self.gates = self.policy.gates
-        self._lpi = BarLpi(settings.lookback_bars, min(30, settings.lookback_bars))
-        self._imbalance = DepthImbalance(self.depth_pct)
+        self.signal = BarLpiEngine(settings.engine_config(float(self.rules.price_increment)))
+        self._fed: Any = None
+        self._last: BarLpiSignal | None = None
         self._reversal = False
         self.subscribe_quotes(self.instrument_id)
         self.subscribe_bars(BarType.from_str(settings.bar_type_for(str(self.instrument_id))))
@@ -155,38 +168,36 @@ class LiquidityPressure(OnePosition[LiquidityPressureSettings]):
             self.advance()
 
     def receive(self, record: BinanceRecord) -> None:
-        if self.settings.imbalance == "depth_pct" and isinstance(record, BinanceBookDepthPct):
-            self._imbalance.update(record.ts_init, record.percentage, float(record.notional))
+        self._feed_quote()
+        self.signal.on_custom_data(record)
 
     def on_bar(self, bar: Bar) -> None:
         self.saw_bar(bar.ts_event)
-        market = self.look(self.clock.timestamp_ns())
-        spread, mid = market.rel_spread_bps, market.mid
-        # The windows take every bar, also one on which a gate will refuse.
-        self._lpi.update(
-            bar.volume.as_double(),
-            spread,
-            self._measure(market),
-            0.0 if mid is None else float(self.rules.price_increment) / mid * 5_000,  # half a tick
+        self._feed_quote()
+        self.signal.on_bar(
+            bar.ts_init, bar.open.raw, bar.high.raw, bar.low.raw, bar.close.raw, bar.volume.raw
         )
-        self._decide(market)
+        while (signal := self.signal.maybe_emit()) is not None:
+            self.record(signal)
+            self._last = signal
+            self._decide(signal)
 
-    def _measure(self, market: MarketState) -> float | None:
-        """Imbalance of the best quote, or of depth if it is fresh enough."""
-        if self.settings.imbalance == "depth_pct":
-            age_limit = self.settings.depth_max_age_ms * MS_NS
-            fresh = market.depth_ts is not None and market.now - market.depth_ts <= age_limit
-            return self._imbalance.value if fresh else None
-        if self.quote is None:
-            return None
-        bid, ask = self.quote.bid_size.as_double(), self.quote.ask_size.as_double()
-        return (bid - ask) / (bid + ask) if bid + ask else None
+    def _feed_quote(self) -> None:
+        """Only the last quote before a bar counts, so it is fed then and not on every quote."""
+        quote = self.quote
+        if quote is not None and quote is not self._fed:
+            self._fed = quote
+            self.signal.on_quote(
+                quote.ts_init, quote.bid_price.raw, quote.ask_price.raw,
+                quote.bid_size.raw, quote.ask_size.raw,
+            )  # fmt: skip
 
-    def _decide(self, market: MarketState) -> None:
-        lpi = self._lpi.value
-        decision = self.policy.decide(lpi, market, side=self.cycle.side)
+    def _decide(self, signal: BarLpiSignal) -> None:
+        market = self.look(self.clock.timestamp_ns())
+        decision = self.policy.decide(signal.lpi, market, side=self.cycle.side)
         self._reversal = decision.act == "leave" and decision.side != 0
-        self.carry_out(decision, {"lpi": lpi, "spread_bps": market.rel_spread_bps}, self._entry)
+        values = {"lpi": signal.lpi, "imbalance": signal.imbalance, "spread_bps": signal.spread_bps}
+        self.carry_out(decision, values, self._entry)
 
     def _entry(self, side: int) -> list[Market]:
         quote = self.quote
@@ -207,6 +218,6 @@ class LiquidityPressure(OnePosition[LiquidityPressureSettings]):
         return [Market(side, size.quantity, "entry")]
 
     def closed(self) -> None:
-        if self._reversal:  # the close is confirmed: the same bar decides again, flat
-            self._reversal = False
-            self._decide(self.look(self.clock.timestamp_ns()))
+        if self._reversal and self._last is not None:
+            self._reversal = False  # the close is confirmed: the same bar decides again, flat
+            self._decide(self._last)

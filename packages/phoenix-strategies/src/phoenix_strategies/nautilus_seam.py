@@ -46,6 +46,7 @@ What the seam does for it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import wraps
@@ -312,7 +313,7 @@ class PhoenixStrategy[S: StrategySettings](GuardedCallbacks, Strategy):
             case "OrderExpired":
                 return ledger.closed(order_id, OrderStatus.EXPIRED)
             case "OrderRejected" | "OrderDenied":
-                self.refuse(f"rejected: {event.reason}")
+                self.refuse(f"rejected: {_category(event.reason)}")
                 return ledger.closed(order_id, OrderStatus.REJECTED)
             case "OrderCancelRejected":
                 return ledger.cancel_rejected(order_id)
@@ -410,3 +411,14 @@ class GuardedAlgorithm(GuardedCallbacks, ExecutionAlgorithm):
 
 def _decimal(value: Any) -> Decimal | None:
     return None if value is None else value.as_decimal()
+
+
+def _category(reason: str) -> str:
+    """The kind of a rejection, without the prices in its text, so that it can be counted.
+
+    >>> _category("POST_ONLY LIMIT BUY order limit px of 100.50 would have been a TAKER: bid=100.00")
+    'POST_ONLY LIMIT BUY order limit px of'
+    >>> _category("TWAP ended: flipped")
+    'TWAP ended: flipped'
+    """
+    return re.split(r"[=\d]", reason, maxsplit=1)[0].strip(" :,")

@@ -11,20 +11,28 @@ Read from top to bottom: settings, policy (pure), strategy (translates events).
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
+from nautilus_trader.model import QuoteTick, TradeTick
+from phoenix_schemas.custom_data import BinanceRecord
 from phoenix_schemas.signal_records import PhoenixSignal
+from phoenix_signals.engines import CompositeLpiConfig, CompositeLpiEngine
+from phoenix_signals.realized import RealizedMeasures
 
 from phoenix_strategies.gates import Gates, GatesConfig, MarketState
-from phoenix_strategies.order_rules import OrderRules
+from phoenix_strategies.intents import Limit
+from phoenix_strategies.one_position import RAW_PRECISION, OnePosition, aggressor
+from phoenix_strategies.order_rules import OrderRules, touch_price
 from phoenix_strategies.settings import StrategySettings
 from phoenix_strategies.sizing import Caps, Size, kelly_fraction, size_for_notional
 from phoenix_strategies.stops import StopConfig, TimeStop, TrailingStop
 from phoenix_strategies.trade_cycle import Decision
 
 SECOND_NS = 1_000_000_000
+MINUTE_NS = 60 * SECOND_NS
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 
 
@@ -38,7 +46,7 @@ class PhoenixSettings(StrategySettings, frozen=True, kw_only=True, forbid_unknow
     oi_window: Annotated[int, msgspec.Meta(ge=2)] = 8_640
     """Open-interest rows: 30 days of 5 minutes."""
     min_history: Annotated[int, msgspec.Meta(ge=2)] = 30
-    rv_window_minutes: Annotated[int, msgspec.Meta(ge=2)] = 60
+    rv_window_minutes: Annotated[int, msgspec.Meta(ge=3)] = 60
     depth_max_age_ms: Annotated[int, msgspec.Meta(ge=1)] = 60_000
 
     # Decision
@@ -81,6 +89,18 @@ class PhoenixSettings(StrategySettings, frozen=True, kw_only=True, forbid_unknow
         if self.caps.max_leverage is not None:
             raise ValueError("caps.max_leverage must be given as max_leverage, beside caps")
 
+    def engine_config(self) -> CompositeLpiConfig:
+        """The signal engine's parameters, for prices and sizes as Nautilus's raw integers."""
+        return CompositeLpiConfig(
+            price_precision=RAW_PRECISION,
+            size_precision=RAW_PRECISION,
+            bucket_notional=self.vol_bucket_size,
+            fsi_window_buckets=self.fsi_window,
+            oi_window_rows=self.oi_window,
+            z_min_count=self.min_history,
+            depth_max_age_ns=self.depth_max_age_ms * 1_000_000,
+        )
+
 
 class PhoenixPolicy:
     """Decides on every closed bucket, and on quotes while something is held; exits first."""
@@ -112,11 +132,12 @@ class PhoenixPolicy:
             if lpi is not None and lpi < self.settings.lpi_exit_threshold:
                 return Decision("leave", f"lpi {lpi:.2f} under exit threshold")
             return Decision("wait", "holding" if side else "entry working")
-        if not signal.is_valid or lpi is None:
+        threshold, oi_z = self.settings.oi_z_threshold, signal.oi_zscore
+        # Without the filter open interest need not be there, and lpi is all of the signal.
+        if lpi is None or not (signal.is_valid or threshold is None):
             return Decision("wait", "signal not valid")
         if lpi <= self.settings.lpi_entry_threshold:
             return Decision("wait", "no forced selling")
-        threshold, oi_z = self.settings.oi_z_threshold, signal.oi_zscore
         if threshold is not None and (oi_z is None or oi_z < threshold):
             return Decision("wait", f"open interest z {oi_z}", gate="open_interest")
         if sigma_per_minute is None:
@@ -163,3 +184,105 @@ class PhoenixPolicy:
     def closed(self) -> None:
         """The position is gone: disarms the stops."""
         self._stop = self._time_stop = None
+
+
+class Phoenix(OnePosition[PhoenixSettings]):
+    """Feeds the composite engine and a volatility of minute mids; carries out the decisions."""
+
+    depth_pct = 1.0
+
+    def begin(self) -> None:
+        super().begin()
+        settings = self.settings
+        self.policy = PhoenixPolicy(settings)
+        self.gates = self.policy.gates
+        self.signal = CompositeLpiEngine(settings.engine_config())
+        self._realized = RealizedMeasures(settings.rv_window_minutes)
+        self._next_minute = 0
+        self.subscribe_quotes(self.instrument_id)
+        self.subscribe_trades(self.instrument_id)
+        self.subscribe_custom("BinanceBookDepthPct")
+        if settings.oi_z_threshold is not None:
+            self.subscribe_custom("BinanceOiMetrics")
+        if settings.gates.funding_window_minutes is not None:
+            self.subscribe_custom("BinanceFundingRate")
+
+    @property
+    def sigma_per_minute(self) -> float | None:
+        """Volatility of a 1-minute mid return over the window; None until it is full."""
+        realized = self._realized.value
+        if realized is None:
+            return None
+        return math.sqrt(realized.variance / self.settings.rv_window_minutes)
+
+    def on_quote(self, quote: QuoteTick) -> None:
+        if quote.ts_init >= self._next_minute:
+            self._close_minute(quote.ts_init)
+        self.quote = quote
+        if self.ledger.position != 0:
+            why = self.policy.on_quote(
+                quote.ts_init,
+                quote.bid_price.as_double(),
+                quote.ask_price.as_double(),
+                self.sigma_per_minute if self.settings.stop.update_sigma else None,
+            )
+            if why is not None:
+                self.leave(why)
+        if self.cycle.leaving is not None:
+            self.advance()
+
+    def on_trade(self, trade: TradeTick) -> None:
+        if self.signal.on_trade(
+            trade.ts_init, trade.price.raw, trade.size.raw, aggressor(trade)
+        ):  # fmt: skip
+            self._decide()
+
+    def receive(self, record: BinanceRecord) -> None:
+        self.signal.on_custom_data(record)
+
+    def _close_minute(self, ts: int) -> None:
+        """The mid in force at the end of a minute enters the volatility."""
+        if self.quote is not None:
+            bid, ask = self.quote.bid_price.as_double(), self.quote.ask_price.as_double()
+            self._realized.update((bid + ask) / 2)
+        self._next_minute = (ts // MINUTE_NS + 1) * MINUTE_NS
+
+    def _decide(self) -> None:
+        while (signal := self.signal.maybe_emit()) is not None:
+            self.record(signal)
+            decision = self.policy.decide(
+                signal,
+                self.look(self.clock.timestamp_ns()),
+                sigma_per_minute=self.sigma_per_minute,
+                side=self.cycle.side,
+                entering=bool(self.cycle.entries()),
+            )
+            values = {"lpi": signal.lpi, "oi_z": signal.oi_zscore, "ldr": signal.ldr,
+                      "fsi": signal.fsi, "vpin": signal.vpin}  # fmt: skip
+            self.carry_out(decision, values, self._entry)
+
+    def _entry(self, side: int) -> list[Limit]:
+        quote, settings, sigma = self.quote, self.settings, self.sigma_per_minute
+        assert sigma is not None  # decide has checked
+        price = touch_price(
+            side,
+            quote.bid_price.as_decimal(),
+            quote.ask_price.as_decimal(),
+            self.rules.price_increment,
+            settings.maker_offset_ticks,
+        )
+        equity = self.market.equity or 0.0
+        size = self.policy.size(sigma, equity=equity, price=price, rules=self.rules)
+        if size.refusal is not None:
+            self.refuse(size.refusal)
+            return []
+        expire = self.clock.timestamp_ns() + round(settings.entry_ttl_secs * SECOND_NS)
+        return [Limit(side, size.quantity, price, "entry", expire_ns=expire)]
+
+    def opened(self, event: Any) -> None:
+        sigma = self.sigma_per_minute
+        assert sigma is not None  # an entry needs it, and a full window stays full
+        self.policy.opened(event.ts_event, event.last_px.as_double(), sigma)
+
+    def closed(self) -> None:
+        self.policy.closed()

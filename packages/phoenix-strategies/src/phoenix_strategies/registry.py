@@ -12,15 +12,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from phoenix_signals.engines import LpiEngine
+from phoenix_signals.engines import BarLpiEngine, CompositeLpiEngine, LpiEngine
 from phoenix_signals.estimator import Versioned
-from phoenix_signals.liquidity import DepthImbalance
-from phoenix_signals.pressure import BarLpi, Exhaustion, LeveragePrior, LiquidationPressure
+from phoenix_signals.pressure import (
+    BarLpi,
+    CompositeLpi,
+    Exhaustion,
+    LeveragePrior,
+    LiquidationPressure,
+)
+from phoenix_signals.realized import RealizedMeasures
 
 from phoenix_strategies.ema_cross import EmaCross, EmaCrossSettings
 from phoenix_strategies.errors import UnknownStrategyError
 from phoenix_strategies.liquidity_pressure import LiquidityPressure, LiquidityPressureSettings
 from phoenix_strategies.nautilus_seam import GuardedAlgorithm, PhoenixStrategy, SeamConfig
+from phoenix_strategies.phoenix import Phoenix, PhoenixSettings
 from phoenix_strategies.phoenix_lpi import PhoenixLpi, PhoenixLpiSettings
 from phoenix_strategies.run_control import RunControl
 from phoenix_strategies.settings import StrategySettings
@@ -75,6 +82,15 @@ def _bar_lpi_data(settings: LiquidityPressureSettings) -> frozenset[str]:
     return frozenset(types)
 
 
+def _composite_data(settings: PhoenixSettings) -> frozenset[str]:
+    types = {"QuoteTick", "TradeTick", "BinanceBookDepthPct"}
+    if settings.oi_z_threshold is not None:
+        types.add("BinanceOiMetrics")
+    if settings.gates.funding_window_minutes is not None:
+        types.add("BinanceFundingRate")
+    return frozenset(types)
+
+
 _SPECS = {
     spec.name: spec
     for spec in (
@@ -92,7 +108,17 @@ _SPECS = {
             strategy_type=LiquidityPressure,
             data_types=_bar_lpi_data,
             posts_limit_orders=lambda _settings: False,
-            estimators=lambda _settings: _versions(BarLpi, DepthImbalance),
+            estimators=lambda _settings: _versions(BarLpiEngine, BarLpi),
+        ),
+        StrategySpec(
+            name="phoenix",
+            settings_type=PhoenixSettings,
+            strategy_type=Phoenix,
+            data_types=_composite_data,
+            posts_limit_orders=lambda _settings: True,
+            estimators=lambda _settings: _versions(
+                CompositeLpiEngine, CompositeLpi, RealizedMeasures
+            ),
         ),
         StrategySpec(
             name="phoenix_lpi",
@@ -125,7 +151,7 @@ def find(name: str) -> StrategySpec:
     Traceback (most recent call last):
     ...
     phoenix_strategies.errors.UnknownStrategyError: strategy must be one of ema_cross, liquidity_pressure,
-    phoenix_lpi, or
+    phoenix, phoenix_lpi, or
     "package.module:SPEC" (was 'ema_cros'); did you mean ema_cross?
     """
     if name in _SPECS:

@@ -1,10 +1,9 @@
 """The touch of the book, event by event: queues, spread, orders that trade and sweep.
 
 The rules of one event are sequential (what an order does depends on the queue that it meets), so
-the day is cut into lanes of a thousand events that are stepped side by side: a thousand array
-operations of a few thousand lanes instead of millions of scalar ones. A lane starts from the
-latent value at its first event, so prices go on from lane to lane and the cut looks like one more
-quote update.
+the day is cut into lanes of up to a thousand events that are stepped side by side, hundreds of
+lanes in one array operation. A lane starts from the latent value at its first event, so prices go
+on from lane to lane and the cut looks like one more quote update.
 
 What happens at an event, with `gap` = value - mid:
 
@@ -19,6 +18,7 @@ What happens at an event, with `gap` = value - mid:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,7 +28,9 @@ from phoenix_etl.synthetic.draws import Bools, Draws, Floats, Ints, exp
 from phoenix_etl.synthetic.latent import Latent, ticks_at
 from phoenix_etl.synthetic.listing import Listing
 
-_LANE: Final = 1_000
+_LONGEST_LANE: Final = 1_000
+_LANES: Final = 512
+"""Lanes stepped side by side, and so the events whose inputs are held at a time."""
 _SWEEP_CAP: Final = 0.0003
 """No sweep outside cascades prints further than 3 bps from the touch."""
 _FORCED_NEAR, _FORCED_FAR = 0.0005, 0.0040
@@ -57,38 +59,48 @@ class Book:
 
 def _signs(orders: int, draws: Draws) -> Floats:
     """Order signs with long memory: parent orders of Pareto length, each split and of one sign."""
-    ends = np.cumsum(np.floor(draws.pareto(1.5, orders)))
+    ends = np.cumsum(np.floor(draws.pareto(1.4, orders)))
     parent = np.searchsorted(ends, np.arange(orders, dtype=np.float64), side="right")
     direction = np.where(draws.uniform(orders) < 0.5, -1.0, 1.0)
     return np.asarray(direction[parent])
 
 
 class _Lanes:
-    """Per-event inputs, cut into lanes: `lanes[name][step]` is one array over the lanes."""
+    """A block of events, cut into lanes: row `step` of a cut array is one event of every lane."""
 
-    def __init__(self, events: int) -> None:
-        self.count = -(-events // _LANE)
-        self._pad = self.count * _LANE - events
+    def __init__(self, events: int, length: int) -> None:
+        self.count = -(-events // length)
+        self._length = length
+        self._pad = self.count * length - events
 
     def cut(self, values: Floats) -> Floats:
         padded = np.concatenate([values, np.repeat(values[-1:], self._pad)])
-        return np.ascontiguousarray(padded.reshape(self.count, _LANE).T)
+        return np.ascontiguousarray(padded.reshape(self.count, self._length).T)
 
     def join(self, values: Floats) -> Ints:
         whole = values.T.reshape(-1)
         return whole[: len(whole) - self._pad].astype(np.int64)
 
 
-def _limits_first(is_order: Bools) -> Bools:
+def _limits_first(is_order: Bools, length: int) -> Bools:
     """Let each lane begin with a limit event: it publishes the book that its first order meets."""
     is_order = is_order.copy()
-    for first in range(0, len(is_order), _LANE):
+    for first in range(0, len(is_order), length):
         if is_order[first]:
-            lane = is_order[first : first + _LANE]
+            lane = is_order[first : first + length]
             free = np.flatnonzero(~lane)
             if len(free):
                 lane[0], lane[free[0]] = False, True
     return is_order
+
+
+def _straying(latent: Latent, second: Ints) -> Floats:
+    """How far the value typically moves between two events (log), by the pace of the minute."""
+    running = np.concatenate([[0], np.cumsum(np.bincount(second, minlength=len(latent.sigma)))])
+    edge = np.arange(len(latent.sigma))
+    low, high = np.maximum(edge - 30, 0), np.minimum(edge + 31, len(edge))
+    pace = np.maximum((running[high] - running[low]) / (high - low), 0.2)
+    return np.asarray(latent.sigma / np.sqrt(pace))
 
 
 def simulate(
@@ -96,65 +108,66 @@ def simulate(
 ) -> Book:
     """Step the book through the day's events."""
     n = len(milliseconds)
-    is_order = _limits_first(is_order)
+    length = min(max(math.isqrt(n), 100), _LONGEST_LANE)
+    is_order = _limits_first(is_order, length)
     order = np.flatnonzero(is_order)
     second = milliseconds // 1000
     value = ticks_at(latent, listed, milliseconds, draws)
-    stress = latent.stress[second]
+    straying = _straying(latent, second)
 
-    # Events per second around each second, to know how far the value strays between events.
-    per_second = np.bincount(second, minlength=len(latent.sigma)).astype(np.float64)
-    running = np.concatenate([[0.0], np.cumsum(per_second)])
-    edge = np.arange(len(latent.sigma))
-    low, high = np.maximum(edge - 30, 0), np.minimum(edge + 31, len(edge))
-    pace = np.maximum((running[high] - running[low]) / (high - low), 0.2)
-    stray = (latent.sigma / np.sqrt(pace))[second] * value
-
-    forced_side = np.zeros(n)
+    # What the orders bring: the sign that they propose, their size, whether they are forced.
     chance = latent.forced[second[order]]
     hit = draws.uniform(len(order)) < np.abs(chance)
-    forced_side[order] = np.where(hit, np.sign(chance), 0.0)
-    deep = draws.uniform(n) < 0.1
-    far = draws.uniform(n)
-    reach = _FORCED_NEAR + (_FORCED_FAR - _FORCED_NEAR) * (far * far * far)
-    cap = np.maximum(np.floor(value * _SWEEP_CAP), 1.0)
-
-    sign = np.zeros(n)
-    sign[order] = _signs(len(order), draws)
-    queue = listed.queue_lots * latent.depth[second]
-    size = np.zeros(n)
+    flow = {name: np.zeros(n) for name in ("sign", "size", "forced")}
+    flow["forced"][order] = np.where(hit, np.sign(chance), 0.0)
+    flow["sign"][order] = _signs(len(order), draws)
     heavy = exp(1.7 * draws.normal(len(order)))
     block = draws.uniform(len(order)) < 0.03  # now and then someone is in a hurry
-    heavy = np.where(block, heavy * 12.0, heavy) * (1.0 + 2.0 * (forced_side[order] != 0.0))
-    size[order] = np.floor(listed.order_lots * heavy) + 1.0
+    heavy = np.where(block, heavy * 12.0, heavy) * np.where(hit, 3.0, 1.0)
+    flow["size"][order] = np.floor(listed.order_lots * heavy) + 1.0
 
-    lanes = _Lanes(n)
-    cut = {
-        "order": lanes.cut(is_order.astype(np.float64)),
-        "value": lanes.cut(value),
-        "patience": lanes.cut(np.maximum(2.8 * stray, 0.25) * (0.5 + draws.uniform(n))),
-        "stray": lanes.cut(stray),
-        "queue": lanes.cut(queue),
-        "fresh": lanes.cut(np.floor(queue * 0.5 * exp(1.2 * draws.normal(n))) + 1.0),
-        "amount": lanes.cut(np.floor(queue * 0.03 * exp(1.5 * draws.normal(n))) + 1.0),
-        "target": lanes.cut(
-            1.0 + (np.floor(draws.exponential(n) * stress * 5.0))
-            + (draws.uniform(n) < 0.012 * (1.0 + 10.0 * stress))
-        ),
-        "size": lanes.cut(size),
-        "sign": lanes.cut(sign),
-        "forced": lanes.cut(forced_side),
-        "deep": lanes.cut(np.where(deep, np.floor(reach * value) + 1.0, 0.0)),
-        "cap": lanes.cut(cap),
-        "u": lanes.cut(draws.uniform(n)),
-        "v": lanes.cut(draws.uniform(n)),
-        "overshoot": lanes.cut(0.7 + 0.5 * draws.uniform(n)),
-    }  # fmt: skip
-    out = {name: np.empty((_LANE, lanes.count)) for name in (*_QUOTE, *_ORDER)}
-    _step(cut, out)
-    quote = {name: lanes.join(out[name]) for name in _QUOTE}
-    traded = {name: lanes.join(out[name])[order] for name in _ORDER}
-    return Book(**quote, **traded, order=order, forced=forced_side[order] != 0.0)
+    made: dict[str, list[Ints]] = {name: [] for name in (*_QUOTE, *_ORDER)}
+    for start in range(0, n, _LANES * length):
+        rows = slice(start, min(start + _LANES * length, n))
+        inputs = {name: values[rows] for name, values in flow.items()}
+        inputs |= {"order": is_order[rows].astype(np.float64), "value": value[rows]}
+        at = second[rows]
+        stray = straying[at] * value[rows]
+        queue = listed.queue_lots * latent.depth[at]
+        inputs |= _chances(stray, queue, latent.stress[at], value[rows], draws)
+        lanes = _Lanes(rows.stop - start, length)
+        out = {name: np.empty((length, lanes.count)) for name in made}
+        _step({name: lanes.cut(values) for name, values in inputs.items()}, out)
+        for name in _QUOTE:
+            made[name].append(lanes.join(out[name]))
+        for name in _ORDER:
+            made[name].append(lanes.join(out[name])[is_order[rows]])
+    joined = {name: np.concatenate(parts) for name, parts in made.items()}
+    return Book(**joined, order=order, forced=flow["forced"][order] != 0.0)
+
+
+def _chances(
+    stray: Floats, queue: Floats, stress: Floats, value: Floats, draws: Draws
+) -> dict[str, Floats]:
+    """The random inputs of a block of events."""
+    n = len(value)
+    reach = draws.uniform(n)
+    reach = _FORCED_NEAR + (_FORCED_FAR - _FORCED_NEAR) * (reach * reach * reach)
+    wide = np.floor(draws.exponential(n) * stress * 5.0)
+    return {
+        "stray": stray,
+        "queue": queue,
+        "patience": np.maximum(2.8 * stray, 0.25) * (0.5 + draws.uniform(n)),
+        "fresh_bid": np.floor(queue * 0.5 * exp(1.2 * draws.normal(n))) + 1.0,
+        "fresh_ask": np.floor(queue * 0.5 * exp(1.2 * draws.normal(n))) + 1.0,
+        "amount": np.floor(queue * 0.03 * exp(1.5 * draws.normal(n))) + 1.0,
+        "target": 1.0 + wide + (draws.uniform(n) < 0.012 * (1.0 + 10.0 * stress)),
+        "deep": np.where(draws.uniform(n) < 0.1, np.floor(reach * value) + 1.0, 0.0),
+        "cap": np.maximum(np.floor(value * _SWEEP_CAP), 1.0),
+        "overshoot": 0.7 + 0.5 * draws.uniform(n),
+        "u": draws.uniform(n),
+        "v": draws.uniform(n),
+    }
 
 
 _QUOTE: Final = ("bid", "ask", "bid_lots", "ask_lots")
@@ -165,8 +178,8 @@ def _step(cut: dict[str, Floats], out: dict[str, Floats]) -> None:
     """Run all lanes side by side, filling `out` with the state after each event."""
     bid = np.floor(cut["value"][0])
     ask = bid + 1.0
-    bid_lots, ask_lots = cut["fresh"][0].copy(), cut["fresh"][1].copy()
-    for step in range(_LANE):
+    bid_lots, ask_lots = cut["fresh_bid"][0].copy(), cut["fresh_ask"][0].copy()
+    for step in range(len(cut["value"])):
         e = {name: values[step] for name, values in cut.items()}
         is_order = e["order"] > 0.0
         gap = e["value"] - 0.5 * (bid + ask)
@@ -216,7 +229,7 @@ def _step(cut: dict[str, Floats], out: dict[str, Floats]) -> None:
         bid_move = np.where(buys, 0.0, swept) + np.where(toward > 0.0, 0.0, withdrawn)
         out["side"][step], out["span"][step], out["lots"][step] = side, swept, lots
         out["touch"][step] = np.where(buys, ask, bid)
-        left = np.where(queue > lots, queue - lots, e["fresh"])
+        left = np.where(queue > lots, queue - lots, np.where(buys, e["fresh_ask"], e["fresh_bid"]))
         hit_ask, hit_bid = is_order & buys, is_order & ~buys
         ask_lots = np.where(hit_ask, left, np.where(changes & ~on_bid, changed, ask_lots))
         bid_lots = np.where(hit_bid, left, np.where(changes & on_bid, changed, bid_lots))
@@ -226,8 +239,8 @@ def _step(cut: dict[str, Floats], out: dict[str, Floats]) -> None:
         follows = (e["v"] * 13.0 % 1.0 < 0.85) & ~(forced & (e["deep"] > 0.0))
         new_bid = np.where(follows & (ask_move > 0.0), new_ask - e["target"], new_bid)
         new_ask = np.where(follows & (bid_move > 0.0), new_bid + e["target"], new_ask)
-        ask_lots = np.where(new_ask != ask, e["fresh"], ask_lots)
-        bid_lots = np.where(new_bid != bid, e["fresh"], bid_lots)
+        ask_lots = np.where(new_ask != ask, e["fresh_ask"], ask_lots)
+        bid_lots = np.where(new_bid != bid, e["fresh_bid"], bid_lots)
         ask, bid = new_ask, new_bid
         out["bid"][step], out["ask"][step] = bid, ask
         out["bid_lots"][step], out["ask_lots"][step] = bid_lots, ask_lots

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -53,6 +54,7 @@ class Latent:
     """Log of open interest over its typical level at minutes 0 to 1440."""
 
 
+@cache
 def _shape() -> tuple[Floats, Floats]:
     """Shapes of volatility (mean square one) and activity (mean one), per second."""
     shape = between(_SHAPE, np.arange(SECONDS) / 3600.0)
@@ -73,16 +75,20 @@ def _since(at: float) -> Floats:
 
 
 def _fading(seconds: Floats, constant: float) -> Floats:
-    """exp(-t / constant) for t >= 0, zero before."""
-    return np.where(seconds >= 0.0, exp(-np.maximum(seconds, 0.0) / constant), 0.0)
+    """exp(-t / constant) of increasing times; zero before 0 and where less than 1e-17 is left."""
+    first, last = np.searchsorted(seconds, [0.0, 40.0 * constant])
+    faded = np.zeros(len(seconds))
+    faded[first:last] = exp(seconds[first:last] / -constant)
+    return faded
 
 
 def cascade_path(cascade: Cascade, seconds: Floats) -> Floats:
     """The log move that a cascade has made by each of `seconds` of the day."""
     x = np.clip((seconds - cascade.start) / cascade.duration, 0.0, 1.0)
     fall = x * x * (3.0 - 2.0 * x)
-    after = np.maximum(seconds - cascade.start - cascade.duration, 0.0)
-    back = cascade.reversion * (1.0 - exp(-after / cascade.reversion_seconds))
+    after = seconds - cascade.start - cascade.duration
+    left = np.where(after < 0.0, 1.0, _fading(after, cascade.reversion_seconds))
+    back = cascade.reversion * (1.0 - left)
     return np.asarray(cascade.side * cascade.magnitude * fall * (1.0 - back))
 
 
@@ -106,8 +112,9 @@ class _Episodes:
         after = _since(cascade.start + cascade.duration)
         during = (since >= 0.0) & (after < 0.0)
         # Liquidations come in pulses of several seconds, closer together as it goes on.
-        pulses = decay(draws.normal(SECONDS) * 0.6, 0.8)
-        on = np.where(pulses > -0.3, 1.0, 0.25)
+        pulses = decay(draws.normal(int(cascade.duration) + 2) * 0.6, 0.8)
+        beat = np.clip(since, 0.0, cascade.duration).astype(np.int64)
+        on = np.where(pulses[beat] > -0.3, 1.0, 0.25)
         ramp = np.minimum(since / (0.3 * cascade.duration), 1.0)
         stress = np.where(during, ramp, _fading(after, 75.0))
         self.stress = np.maximum(self.stress, stress)
@@ -118,7 +125,8 @@ class _Episodes:
             1.0 - 0.5 * _fading(after - 5.0, 150.0) + 2.0 * _fading(after, 4.0),
         )
         self.sigma *= 1.0 + 1.2 * np.where(during, ramp, _fading(after, 120.0))
-        self.depth *= exp(-1.9 * stress)
+        stressed = np.flatnonzero(stress)
+        self.depth[stressed] *= exp(-1.9 * stress[stressed])
         self.forced += np.where(during, cascade.side * 0.6 * ramp * on, 0.0)
 
     def _decoy(self, decoy: Decoy) -> None:
@@ -127,7 +135,8 @@ class _Episodes:
         during = (since >= 0.0) & (after < 0.0)
         level = np.where(during, np.minimum(since / 8.0, 1.0), _fading(after, 25.0))
         if decoy.kind == "thin":
-            self.depth *= exp(-1.4 * level)
+            thinned = np.flatnonzero(level)
+            self.depth[thinned] *= exp(-1.4 * level[thinned])
             self.sigma *= 1.0 + 0.2 * level
             return
         if decoy.kind == "news":

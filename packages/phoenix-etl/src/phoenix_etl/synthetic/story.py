@@ -41,7 +41,7 @@ _DECOYS: Final[tuple[DecoyKind, ...]] = ("volume", "news", "thin")
 
 @dataclass(frozen=True)
 class Cascade:
-    """Forced orders that feed on themselves, then exhaustion. Times are seconds of the day."""
+    """Forced orders that feed on themselves, then exhaustion. Times are whole seconds of the day."""
 
     start: float
     duration: float
@@ -61,7 +61,7 @@ class Cascade:
 
 @dataclass(frozen=True)
 class Decoy:
-    """What looks like a cascade to a careless detector. Times are seconds of the day.
+    """What looks like a cascade to a careless detector. Times are whole seconds of the day.
 
     `volume`: a burst of two-sided trading. `news`: an informed jump that stays, with volume and
     rising open interest. `thin`: depth is withdrawn, nobody is forced.
@@ -190,7 +190,7 @@ class Story:
             return (np.arange(_MAX_EPISODES)[:, None] < count).astype(np.float64)
 
         slot = np.argsort(uniform(0.0, 1.0, _SLOTS), axis=0, kind="stable")
-        start = _FIRST_SLOT + _SLOT_SECONDS * (slot + 0.6 * uniform(0.0, 1.0, _SLOTS))
+        start = np.floor(_FIRST_SLOT + _SLOT_SECONDS * (slot + 0.6 * uniform(0.0, 1.0, _SLOTS)))
         self._cascade_start, self._decoy_start = start[:_MAX_EPISODES], start[_MAX_EPISODES:]
 
         self._cascades = 1 + np.minimum(draws.poisson(0.8, _DAYS), _MAX_EPISODES - 1)
@@ -202,19 +202,19 @@ class Story:
         self._magnitude = strength.reshape(3, _DAYS) * sigma * used(self._cascades)
         self._reversion = uniform(0.2, 0.7)
         self._reversion_seconds = uniform(60.0, 500.0)
-        self._cascade_duration = uniform(25.0, 150.0)
+        self._cascade_duration = np.floor(uniform(25.0, 150.0))
         self._cascade_intensity = uniform(6.0, 14.0)
         self._interest_drop = uniform(0.012, 0.02) + 0.04 * strength.reshape(3, _DAYS)
 
         self._decoys = np.minimum(draws.poisson(1.6, _DAYS), _MAX_EPISODES)
         self._decoy_kind = (uniform(0.0, 1.0) * len(_DECOYS)).astype(np.int64)
-        self._decoy_duration = uniform(30.0, 180.0)
+        self._decoy_duration = np.floor(uniform(30.0, 180.0))
         self._decoy_intensity = uniform(5.0, 12.0)
         news = (self._decoy_kind == 1) * used(self._decoys)
         self._news_move = draws.normal(3 * _DAYS).reshape(3, _DAYS) * 0.2 * sigma * news
 
         self._jumps = np.minimum(draws.poisson(0.7, _DAYS), _MAX_EPISODES)
-        self._jump_at = uniform(600.0, 85_000.0)
+        self._jump_at = np.floor(uniform(600.0, 85_000.0))
         size = draws.normal(3 * _DAYS).reshape(3, _DAYS)
         self._jump_size = size * 0.12 * sigma * used(self._jumps)
 

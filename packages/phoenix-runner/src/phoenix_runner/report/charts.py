@@ -192,7 +192,7 @@ def turnover_chart(frame: TimeFrame, day_ns: Times, turnover: Floats) -> Chart:
 def attribution_chart(parts: Mapping[str, str], currency: str) -> Chart:
     """Waterfall from gross through the costs to net."""
     steps = [
-        ("gross\nat mid", float(parts["gross"])),
+        ("gross", float(parts["gross"])),
         ("fees", float(parts["fees"])),
         ("spread", float(parts["spread"])),
         ("funding", float(parts["funding"])),
@@ -214,14 +214,16 @@ def attribution_chart(parts: Mapping[str, str], currency: str) -> Chart:
 
     return draw(
         "attribution", "Where the result came from",
-        "From the left: what the trades would have earned at mid prices, then what each cost took "
-        "(or gave); the last bar is what remained. The parts add up to the cent.",
+        "From the left: what the trades would have earned at mid prices (bar closes without "
+        "quotes), then what each cost took or gave; the last bar is what remained, to the cent.",
         paint, height=300, narrow_height=280, half=True,
     )  # fmt: skip
 
 
 def markout_chart(rows: Sequence[Mapping[str, Any]]) -> Chart:
-    """Mean mark-out by horizon with two standard errors."""
+    """Mean mark-out by horizon with two standard errors, where the data are fine enough."""
+    coarse = [f"{r['horizon_s']} s" for r in rows if not r["count"]]
+    rows = [r for r in rows if r["count"]]
 
     def paint(axes: Axes, _: bool) -> None:
         x = np.arange(len(rows))
@@ -238,6 +240,8 @@ def markout_chart(rows: Sequence[Mapping[str, Any]]) -> Chart:
 
     missing = max((r["missing"] for r in rows), default=0)
     lost = f" Up to {count(missing, 'fill')} had no fresh mid." if missing else ""
+    if coarse:
+        lost += f" Not known after {', '.join(coarse)}: the market was not seen that often."
     return draw(
         "markouts", "Mark-outs: the price after our fills",
         "Mean move of the mid against the price paid, in basis points; above zero the market went "
@@ -254,7 +258,7 @@ def gross_to_net_chart(rows: Sequence[tuple[str, float, float]], *, name: str, u
         for i, (_, gross, net) in enumerate(order):
             axes.plot([gross, net], [i, i], color=SOFT, linewidth=1.5, zorder=1)
             for value, marker, fill, edge, text in (
-                (gross, "o", "white", BLUE, "gross, at mid"),
+                (gross, "o", "white", BLUE, "gross"),
                 (net, "D", VERMILION, VERMILION, "net"),
             ):
                 axes.plot(
@@ -271,8 +275,8 @@ def gross_to_net_chart(rows: Sequence[tuple[str, float, float]], *, name: str, u
 
     return draw(
         "gross-net", "What costs took",
-        "Circle: result at mid prices without costs. Diamond: what was left after fees, spread and "
-        "funding.",
+        "Circle: result before costs, at mid prices (bar closes without quotes). Diamond: what was "
+        "left after fees, spread and funding.",
         paint, height=120 + 34 * len(order),
     )  # fmt: skip
 

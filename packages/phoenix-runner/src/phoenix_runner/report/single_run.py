@@ -284,8 +284,8 @@ def _cost_section(summary: Mapping[str, Any]) -> Section:
     lead = ""
     if summary["markouts"]:
         blocks.append(markout_chart(summary["markouts"]))
-    else:
-        lead = "This run saw no quotes, so there are no mark-outs: nothing says what the mid did."
+    elif summary["activity"]["fills"]:
+        lead = "There are no mark-outs: the market was not seen within a minute after any fill."
     traded = float(summary["activity"]["traded_notional"])
     blocks.append(
         Table(

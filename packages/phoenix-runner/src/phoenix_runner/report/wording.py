@@ -136,7 +136,7 @@ def run_verdict(summary: Mapping[str, Any], refusals: Mapping[str, int]) -> Verd
         tone, judgement = judge(net, inference)
     costs = float(parts["fees"]) + float(parts["spread"]) + float(parts["funding"])
     without = (
-        f"At mid prices and without costs it would have {'made' if gross > 0 else 'lost'} "
+        f"Before all costs it would have {'made' if gross > 0 else 'lost'} "
         f"{money(abs(gross), currency)}; fees, spread and funding "
         f"{'took' if costs < 0 else 'added'} {money(abs(costs), currency)}."
     )

@@ -6,8 +6,10 @@ None. Counts and boundaries are the same exactly, values to 1e-12 relative.
 """
 
 from phoenix_signals.batch.alignment import hold, quote_before
+from phoenix_signals.batch.bar import bar_lpi_engine
 from phoenix_signals.batch.clocks import Buckets, notional, notional_clock, time_clock, volume_clock
 from phoenix_signals.batch.columns import Bars, Depth, Funding, Metrics, Quotes, Trades
+from phoenix_signals.batch.composite import composite_lpi_engine
 from phoenix_signals.batch.covariance import (
     ew_covariance,
     hayashi_yoshida,
@@ -43,6 +45,7 @@ from phoenix_signals.batch.pressure import (
     liquidation_pressure,
 )
 from phoenix_signals.batch.realized import har_composite, realized_correlation, realized_measures
+from phoenix_signals.batch.regime import crowding, flow_pressure, toxicity_index, volatility_regimes
 from phoenix_signals.batch.rolling import (
     ew_mean_variance,
     percentile,
@@ -74,10 +77,13 @@ __all__ = [
     "Quotes",
     "Trades",
     "bar_lpi",
+    "bar_lpi_engine",
     "bulk_vpin",
     "close_to_close_variance",
     "composite_lpi",
+    "composite_lpi_engine",
     "compression_factor",
+    "crowding",
     "depth_within",
     "ensemble_fusion",
     "ew_covariance",
@@ -85,6 +91,7 @@ __all__ = [
     "ewma_variance",
     "exhaustion",
     "fit_micro_price",
+    "flow_pressure",
     "fsi",
     "garman_klass_variance",
     "har_composite",
@@ -119,7 +126,9 @@ __all__ = [
     "spread_bps",
     "svi",
     "time_clock",
+    "toxicity_index",
     "volatility_compression",
+    "volatility_regimes",
     "volume_clock",
     "vpin",
     "vpin_of_buckets",

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from phoenix_schemas.signal_records import SCHEMAS, SignalRecord
 
 from phoenix_signals.clocks import BUY, SELL
 from phoenix_signals.errors import InputError, time_column
@@ -243,6 +244,50 @@ def sides(column: pa.ChunkedArray) -> NDArray[np.int8]:
         codes = np.array([{"BUY": BUY, "SELL": SELL}.get(n, 0) for n in names], dtype=np.int8)
         parts.append(codes[chunk.indices.to_numpy(zero_copy_only=False)])
     return np.concatenate(parts) if parts else np.empty(0, dtype=np.int8)
+
+
+def depth_snapshots(depth: Depth | None, depth_pct: float) -> tuple[Ints, Floats, Floats]:
+    """Times, bid and ask notional of the snapshots that hold both sides of a level.
+
+    A level twice in one snapshot counts first.
+
+    >>> import numpy as np
+    >>> depth_snapshots(Depth(np.array([7, 7]), np.array([-5.0, 5.0]), np.array([2.0, 3.0])), 5.0)
+    (array([7]), array([2.]), array([3.]))
+    """
+    if depth is None:
+        return np.empty(0, dtype=np.int64), np.empty(0), np.empty(0)
+    sides = []
+    for level in (-depth_pct, depth_pct):
+        row = np.flatnonzero(depth.percentage == level)
+        ts_ns, first = np.unique(depth.ts_ns[row], return_index=True)
+        sides.append((ts_ns, depth.notional[row[first]]))
+    (bid_ts, bid), (ask_ts, ask) = sides
+    both, i, j = np.intersect1d(bid_ts, ask_ts, assume_unique=True, return_indices=True)
+    return both, bid[i], ask[j]
+
+
+def last_known(known_ts: Ints, values: Floats, ts_ns: Ints, max_age_ns: int) -> Floats:
+    """The last value strictly before each time, NaN where there is none or it is older.
+
+    >>> last_known(np.array([5]), np.array([1.5]), np.array([5, 6, 99]), max_age_ns=10)
+    array([nan, 1.5, nan])
+    """
+    if len(values) == 0:
+        return np.full(len(ts_ns), np.nan)
+    at = np.searchsorted(known_ts, ts_ns, side="left") - 1
+    fresh = (at >= 0) & (ts_ns - known_ts[at] <= max_age_ns)
+    return np.where(fresh, values[at], np.nan)
+
+
+def table_of(record_type: type[SignalRecord], columns: list[NDArray[Any]]) -> pa.Table:
+    """Columns as the table of a signal record; NaN becomes null."""
+    schema = SCHEMAS[record_type]
+    arrays = [
+        pa.array(column, mask=np.isnan(column) if column.dtype.kind == "f" else None).cast(f.type)
+        for f, column in zip(schema, columns, strict=True)
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def _numpy(column: pa.ChunkedArray) -> NDArray[Any]:

@@ -12,10 +12,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from phoenix_schemas.signal_records import SCHEMAS, SignalSnapshot
+from phoenix_schemas.signal_records import SignalSnapshot
 
 from phoenix_signals.batch.clocks import INT64_MAX
-from phoenix_signals.batch.columns import Depth, Floats, Funding, Ints, Metrics, Quotes, Trades
+from phoenix_signals.batch.columns import (
+    Depth,
+    Floats,
+    Funding,
+    Ints,
+    Metrics,
+    Quotes,
+    Trades,
+    depth_snapshots,
+    table_of,
+)
 from phoenix_signals.batch.pressure import held, liquidation_pressure, standardized
 from phoenix_signals.batch.rolling import rolling_sum
 from phoenix_signals.engines import lpi
@@ -121,7 +131,7 @@ def lpi_engine(
     flags |= lev_flags
     share = _share((sell == 0) & (buy == 0), config.z_window_buckets)
     columns = [closes.ts_ns, index, exh, lev, p, ld, delta, spread, proxy, rv, share, flags]
-    return _table(columns)
+    return table_of(SignalSnapshot, columns)
 
 
 def _closes(trades: Trades, quotes: Quotes, config: LpiConfig) -> _Closes:
@@ -295,7 +305,8 @@ def _known_depth(
     depth: Depth | None, ts_ns: Ints, config: LpiConfig
 ) -> tuple[Floats, Floats, Ints]:
     """D, z of its last change, and what they lack, strictly before each close."""
-    snapshots, notional = _snapshots(depth, config.depth_pct)
+    snapshots, bids, asks = depth_snapshots(depth, config.depth_pct)
+    notional = bids + asks
     change = np.diff(notional, prepend=np.nan)
     change_z = _z(config, change, 0.0)
     at = np.searchsorted(snapshots, ts_ns, side="left") - 1
@@ -314,20 +325,6 @@ def _known_depth(
         np.where(usable, change_z[at], np.nan),
         flags,
     )
-
-
-def _snapshots(depth: Depth | None, depth_pct: float) -> tuple[Ints, Floats]:
-    """Times and D of the snapshots that hold both sides; a level twice counts first."""
-    if depth is None:
-        return np.empty(0, dtype=np.int64), np.empty(0)
-    sides = []
-    for level in (-depth_pct, depth_pct):
-        row = np.flatnonzero(depth.percentage == level)
-        ts_ns, first = np.unique(depth.ts_ns[row], return_index=True)
-        sides.append((ts_ns, depth.notional[row[first]]))
-    (bid_ts, bid), (ask_ts, ask) = sides
-    both, i, j = np.intersect1d(bid_ts, ask_ts, assume_unique=True, return_indices=True)
-    return both, bid[i] + ask[j]
 
 
 def _leverage(
@@ -383,12 +380,3 @@ def _share(hit: Flags, window_count: int) -> Floats:
     first = np.maximum(stop - window_count, 0)
     share: Floats = (running[stop] - running[first]) / (stop - first)
     return share
-
-
-def _table(columns: list[NDArray[Any]]) -> pa.Table:
-    schema = SCHEMAS[SignalSnapshot]
-    arrays = [
-        pa.array(column, mask=np.isnan(column) if column.dtype.kind == "f" else None).cast(f.type)
-        for f, column in zip(schema, columns, strict=True)
-    ]
-    return pa.Table.from_arrays(arrays, schema=schema)

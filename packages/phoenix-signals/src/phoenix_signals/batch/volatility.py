@@ -10,7 +10,7 @@ from phoenix_signals.batch.alignment import hold
 from phoenix_signals.batch.rolling import decayed_sum, moments, rolling_sum, zscore
 from phoenix_signals.errors import InputError, column, time_column
 from phoenix_signals.rolling import ZKind, ew_alpha
-from phoenix_signals.volatility import GARMAN_KLASS, PARKINSON, yang_zhang_k
+from phoenix_signals.volatility import COMPRESSION_RESOLUTION, GARMAN_KLASS, PARKINSON, yang_zhang_k
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -138,11 +138,9 @@ def ewma_variance(close: ArrayLike, *, half_life_bars: float, min_count: int = 1
 
 
 def _ew_mean(x: Floats, half_life: float) -> Floats:
-    """Exponentially weighted mean of non-negative values; the first starts it."""
+    """Exponentially weighted mean; the first value starts it, and a constant stays exact."""
     alpha = ew_alpha(half_life)
-    terms = alpha * x
-    terms[:1] = x[:1]
-    return decayed_sum(terms, 1.0 - alpha)
+    return x[:1] + decayed_sum(alpha * (x - x[:1]), 1.0 - alpha)
 
 
 def volatility_compression(
@@ -195,6 +193,9 @@ def compression_factor(
     ... ).tolist()
     [nan, nan]
     """
+    volatility.CompressionFactor(
+        half_life_short_bars, half_life_long_bars, window_bars, min_count, z_kind, z_clip
+    )
     compression = volatility_compression(
         open_,
         high,
@@ -208,6 +209,7 @@ def compression_factor(
     values[known] = zscore(
         z_kind,
         -compression[known],
+        COMPRESSION_RESOLUTION,
         window_count=window_bars,
         min_count=min_count,
         z_clip=z_clip,

@@ -4,7 +4,17 @@ Every engine keeps the protocol of [SignalEngine][] and takes one frozen config.
 over columns of a catalog, stand in `phoenix_signals.batch`.
 """
 
+from phoenix_signals.engines.bar_lpi import BarLpiConfig, BarLpiEngine
+from phoenix_signals.engines.composite import CompositeLpiConfig, CompositeLpiEngine
 from phoenix_signals.engines.lpi import LpiConfig, LpiEngine
 from phoenix_signals.engines.protocol import SignalEngine
 
-__all__ = ["LpiConfig", "LpiEngine", "SignalEngine"]
+__all__ = [
+    "BarLpiConfig",
+    "BarLpiEngine",
+    "CompositeLpiConfig",
+    "CompositeLpiEngine",
+    "LpiConfig",
+    "LpiEngine",
+    "SignalEngine",
+]

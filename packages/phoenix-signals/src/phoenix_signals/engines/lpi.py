@@ -6,7 +6,7 @@ import math
 from collections import deque
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import Final, Literal
 
 from phoenix_schemas.custom_data import (
     BinanceBookDepthPct,
@@ -53,12 +53,22 @@ LpiBucketMode = Literal["time", "notional"]
 DEPTH_EPS = 1.0
 """Added to a depth, in quote currency, so that an empty book does not divide by 0."""
 
-# Flags as plain integers: a snapshot turns their sum into `Validity` once.
-(
-    QUOTE_MISSING, QUOTE_STALE, DEPTH_MISSING, DEPTH_STALE, PRESSURE_WARMUP, LD_WARMUP,
-    LIQUIDITY_CHANGE_WARMUP, EXH_WARMUP, OPEN_INTEREST_MISSING, OPEN_INTEREST_STALE,
-    OPEN_INTEREST_WARMUP, FUNDING_MISSING, FUNDING_WARMUP, RV_WARMUP, AFTER_GAP,
-) = (flag.value for flag in Validity)  # fmt: skip
+# Flags as plain integers, many times faster to join: a snapshot makes them `Validity` once.
+QUOTE_MISSING: Final = Validity.QUOTE_MISSING.value
+QUOTE_STALE: Final = Validity.QUOTE_STALE.value
+DEPTH_MISSING: Final = Validity.DEPTH_MISSING.value
+DEPTH_STALE: Final = Validity.DEPTH_STALE.value
+PRESSURE_WARMUP: Final = Validity.PRESSURE_WARMUP.value
+LD_WARMUP: Final = Validity.LD_WARMUP.value
+LIQUIDITY_CHANGE_WARMUP: Final = Validity.LIQUIDITY_CHANGE_WARMUP.value
+EXH_WARMUP: Final = Validity.EXH_WARMUP.value
+OPEN_INTEREST_MISSING: Final = Validity.OPEN_INTEREST_MISSING.value
+OPEN_INTEREST_STALE: Final = Validity.OPEN_INTEREST_STALE.value
+OPEN_INTEREST_WARMUP: Final = Validity.OPEN_INTEREST_WARMUP.value
+FUNDING_MISSING: Final = Validity.FUNDING_MISSING.value
+FUNDING_WARMUP: Final = Validity.FUNDING_WARMUP.value
+RV_WARMUP: Final = Validity.RV_WARMUP.value
+AFTER_GAP: Final = Validity.AFTER_GAP.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

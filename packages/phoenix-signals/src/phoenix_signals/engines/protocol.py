@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Protocol, runtime_checkable
 
 from phoenix_schemas.custom_data import BinanceRecord
-from phoenix_schemas.signal_records import PhoenixSignal, SignalSnapshot, VolatilitySignal
+from phoenix_schemas.signal_records import SignalRecord
 
 from phoenix_signals.clocks import check_trade
 from phoenix_signals.errors import InputError, ParameterError
@@ -61,7 +61,7 @@ class SignalEngine(Protocol):
         """Take a record of `phoenix_schemas.custom_data`; types of no use are ignored."""
         ...
 
-    def maybe_emit(self) -> SignalSnapshot | PhoenixSignal | VolatilitySignal | None:
+    def maybe_emit(self) -> SignalRecord | None:
         """The oldest record not handed out yet, None when there is none."""
         ...
 

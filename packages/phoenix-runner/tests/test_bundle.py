@@ -1,0 +1,200 @@
+"""Bundles: complete or absent, same bytes for same experiments, changed ones found out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from phoenix_runner.bundle import (
+    EQUITY_SCHEMA,
+    MARKS_SCHEMA,
+    UNHASHED,
+    BundleWriter,
+    bundle_hash,
+    experiment_id,
+    find_run,
+    finished_runs,
+    is_finished,
+    verify_bundle,
+)
+from phoenix_runner.errors import BundleError, NoDataError, RunnerError, StrategyFailedError
+from phoenix_runner.experiment import run_suite
+from phoenix_runner.suite import suite_from
+from small_catalog import BAR_TYPE, MINUTE, bar_rows, quote, suite_values, write
+
+FILES = {
+    "account_report.csv", "bundle.sha256", "config_resolved.yaml", "environment.json",
+    "equity.parquet", "experiment.json", "fills.csv", "funding.csv", "manifest_ref.json",
+    "marks.parquet", "orders.csv", "positions.csv", "report.html", "summary.json", "timing.json",
+}  # fmt: skip
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    closes = [f"{40000 + 150 * ((i // 7) % 3)}.00" for i in range(60)]
+    write(tmp_path / "catalog", "Bar", bar_rows(closes), BAR_TYPE)
+    return tmp_path / "catalog"
+
+
+@pytest.fixture(autouse=True)
+def _undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing a report takes seconds; what a bundle holds is seen in one test."""
+    if "complete" not in request.node.name:
+        monkeypatch.setattr(
+            "phoenix_runner.experiment.write_report",
+            lambda folder: (folder / "report.html").write_text("<!doctype html>"),
+        )
+
+
+def run(root: Path, **sections: Any) -> Any:
+    return run_suite(suite_from(suite_values(root, **sections), source="test"))
+
+
+def digest(folder: Path) -> str:
+    return (folder / "bundle.sha256").read_text().strip()
+
+
+def test_a_bundle_is_complete_and_says_what_it_is(root: Path) -> None:
+    done = run(root, trace={"decisions": True})
+    names = {p.name for p in done.folder.iterdir()}
+    assert names == FILES | {"decision_trace.parquet"}
+    assert done.folder.name == done.summary["experiment_id"]
+    assert verify_bundle(done.folder) == digest(done.folder)
+    assert pq.read_schema(done.folder / "equity.parquet").equals(EQUITY_SCHEMA)
+    assert pq.read_schema(done.folder / "marks.parquet").equals(MARKS_SCHEMA)
+    decisions = pq.read_table(done.folder / "decision_trace.parquet").to_pylist()
+    assert len(decisions) == 60 - 3  # one for each bar once the slow average is warm
+    assert dict(decisions[0]["values"]).keys() == {"fast", "slow"}
+    s = done.summary
+    net = Decimal(s["net"])
+    assert sum(Decimal(s[k]) for k in ("gross", "fees", "spread", "funding")) == net
+    assert Decimal(s["final_equity"]) - Decimal(s["starting_equity"]) == net
+    assert s["fills"] > 2
+
+
+def test_the_same_experiment_has_the_same_bytes_wherever_it_runs(
+    root: Path, tmp_path: Path
+) -> None:
+    first = run(root)
+    elsewhere = tmp_path / "moved"
+    shutil.copytree(root, elsewhere)
+    output = {"dir": str(tmp_path / "other-runs"), "suite_name": "another name"}
+    second = run(elsewhere, output=output)
+    assert second.folder != first.folder
+    assert second.folder.name == first.folder.name
+    assert digest(second.folder) == digest(first.folder)
+    for name in FILES - UNHASHED:
+        assert (second.folder / name).read_bytes() == (first.folder / name).read_bytes()
+
+
+def test_what_decides_the_result_decides_the_id(root: Path) -> None:
+    base = run(root).folder.name
+    changed = {
+        run(root, determinism_seed=1).folder.name,
+        run(root, funding={"mode": "flat"}).folder.name,
+        run(root, strategy={"name": "ema_cross", "config": {"slow_bars": 5, "fast_bars": 2}})
+        .folder.name,
+    }  # fmt: skip
+    (root / "manifest.json").write_text(json.dumps({"catalog_digest": "1" * 64}), "utf-8")
+    changed.add(run(root).folder.name)
+    assert len(changed | {base}) == 5
+    assert experiment_id({"a": 1}) != experiment_id({"a": 2})
+
+
+def test_a_finished_experiment_is_not_run_again_unless_asked(root: Path) -> None:
+    first = run(root)
+    stamp = (first.folder / "timing.json").stat().st_mtime_ns
+    again = run(root)
+    assert (again.reused, again.summary) == (True, first.summary)
+    assert (first.folder / "timing.json").stat().st_mtime_ns == stamp
+    asked = run_suite(suite_from(suite_values(root), source="test"), overwrite=True)
+    assert not asked.reused
+    assert (first.folder / "timing.json").stat().st_mtime_ns > stamp
+
+
+def test_a_strategy_that_raises_leaves_a_log_and_no_bundle(root: Path, tmp_path: Path) -> None:
+    strategy = {"name": "probe_strategies:PROBE", "config": {"listen": ["Bar"], "raise_at": 3}}
+    with pytest.raises(StrategyFailedError, match=r"Probe.on_bar raised LookupError") as caught:
+        run(root, strategy=strategy)
+    [log] = (tmp_path / "runs").iterdir()
+    assert str(log) in str(caught.value)
+    text = log.read_text()
+    assert "Traceback" in text
+    assert "planted in a callback" in text
+
+
+def test_a_run_that_fails_leaves_nothing(root: Path, tmp_path: Path) -> None:
+    late = {"start_utc": "2024-02-01", "end_utc": "2024-02-02"}
+    with pytest.raises(NoDataError):
+        run(root, time=late)
+    assert list((tmp_path / "runs").iterdir()) == []
+    (root / "manifest.json").unlink()
+    with pytest.raises(RunnerError, match="no manifest"):
+        run(root)
+    (root / "manifest.json").write_text("{}", "utf-8")
+    with pytest.raises(RunnerError, match="no catalog_digest"):
+        run(root)
+
+
+def test_nothing_appears_under_a_runs_name_before_it_is_whole(tmp_path: Path) -> None:
+    final = tmp_path / "runs" / "abc"
+
+    def break_off() -> None:
+        with BundleWriter(final) as bundle:
+            bundle.json("summary.json", {})
+            assert not final.exists()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        break_off()
+    assert list(final.parent.iterdir()) == []
+    with BundleWriter(final) as bundle:
+        bundle.json("summary.json", {})
+        bundle.publish()
+    assert is_finished(final)
+    assert [p.name for p in final.parent.iterdir()] == ["abc"]
+
+
+def test_changed_files_are_found_out(root: Path) -> None:
+    folder = run(root).folder
+    before = bundle_hash(folder)
+    (folder / "environment.json").write_text("{}")
+    assert verify_bundle(folder) == before
+    with (folder / "fills.csv").open("a") as out:
+        out.write("1\n")
+    with pytest.raises(BundleError, match="files must be as the run left them"):
+        verify_bundle(folder)
+    with pytest.raises(BundleError, match="must be the folder of a finished run"):
+        verify_bundle(folder.parent)
+
+
+def test_runs_are_found_by_folder_or_by_the_start_of_their_id(root: Path, tmp_path: Path) -> None:
+    folder = run(root).folder
+    runs = tmp_path / "runs"
+    assert finished_runs(runs) == [folder]
+    assert find_run(folder.name[:5], runs) == find_run(str(folder), runs) == folder
+    with pytest.raises(BundleError, match="no such run"):
+        find_run("zzz", runs)
+    other = run(root, determinism_seed=9).folder
+    assert other != folder
+    with pytest.raises(BundleError, match="must name one run"):
+        find_run("", runs)
+    assert finished_runs(tmp_path / "absent") == []
+
+
+def test_an_unknown_market_is_not_hidden_by_an_open_position(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    write(root, "QuoteTick", [quote(1706400000000000000 + i * MINUTE, "100.00", "100.10")
+                              for i in range(60)])  # fmt: skip
+    config = {"listen": ["QuoteTick"], "buy_at": 5, "close_positions_on_stop": False}
+    done = run(
+        root, data={"include": ["QuoteTick"]}, execution={},
+        strategy={"name": "probe_strategies:PROBE", "config": config},
+    )  # fmt: skip
+    assert done.summary["open_positions"] == {"BTCUSDT-PERP.BINANCE": "0.1"}
+    assert float(done.summary["residual"]) == 0

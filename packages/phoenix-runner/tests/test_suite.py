@@ -1,0 +1,190 @@
+"""Suite files: what loads, and every refusal with its reason, before any work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from phoenix_runner.config import duration_ns
+from phoenix_runner.suite import Suite, load_suite, suite_from, suite_schema
+from phoenix_schemas.errors import PhoenixError
+
+BARS = """\
+schema_version: "1"
+catalog:
+  path: data/catalog/binance
+universe:
+  instrument_ids: [AVAXUSDT-PERP.BINANCE]
+  leverage: 5
+time:
+  start_utc: "2024-02-01"
+  end_utc: "2024-03-01"
+strategy:
+  name: ema_cross
+  config:
+    fast_bars: 10
+execution:
+  bar_execution: {spread_bps: 2}
+funding: flat
+"""
+
+
+def load(tmp_path: Path, text: str = BARS, *overrides: str) -> Suite:
+    path = tmp_path / "suite.yaml"
+    path.write_text(text, "utf-8")
+    return load_suite(path, overrides)
+
+
+def refused(tmp_path: Path, text: str, *overrides: str) -> str:
+    with pytest.raises(PhoenixError) as caught:
+        load(tmp_path, text, *overrides)
+    assert caught.value.exit_code == 2
+    message = str(caught.value)
+    assert "\n" not in message
+    return message.removeprefix(str(tmp_path / "suite.yaml"))
+
+
+def test_defaults_are_written_out_and_the_resolved_suite_is_itself_a_suite(tmp_path: Path) -> None:
+    suite = load(tmp_path)
+    values = suite.to_builtins()
+    assert values["strategy"]["config"]["slow_bars"] == 20
+    assert values["funding"] == {"mode": "flat", "flat_rate": "0.0001", "interval_hours": 8}
+    assert suite_from(values, source="again").to_builtins() == values
+    assert str(suite.instruments["AVAXUSDT-PERP.BINANCE"].margin_init) == "0.20000000"
+
+
+def test_a_suite_without_a_strategy_runs_ema_cross(tmp_path: Path) -> None:
+    values = yaml.safe_load(BARS)
+    del values["strategy"]
+    suite = load(tmp_path, yaml.safe_dump(values))
+    assert (suite.spec.name, suite.traded) == ("ema_cross", ["AVAXUSDT-PERP.BINANCE"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("fast_bars: 10", "fast_bars: ten",
+         ':13: at $.strategy.config.fast_bars: expected int, was "ten"'),
+        ("fast_bars: 10", "fst_bars: 10",
+         ":13: at $.strategy.config.fst_bars: unknown key; did you mean 'fast_bars'?"),
+        ("fast_bars: 10", "fast_bars: 30",
+         ":12: at $.strategy.config: slow_bars must be > fast_bars = 30 (was 20)"),
+        ("catalog:", "cataloge:", ":2: at $.cataloge: unknown key; did you mean 'catalog'?"),
+        ("name: ema_cross", "name: ema_crss",
+         ": at $.strategy.name: strategy must be one of ema_cross"),
+        ("name: ema_cross", "name: no.such.module:SPEC",
+         ": at $.strategy.name: strategy 'no.such.module:SPEC' must be importable"),
+        ("AVAXUSDT-PERP.BINANCE", "AVAXUSDT.BINANCE",
+         ": at $.universe.instrument_ids[0]: no specification of 'AVAXUSDT.BINANCE'"),
+        ("AVAXUSDT-PERP.BINANCE", "BTCUSDT.BINANCE",
+         "which names spot); did you mean BTCUSDT-PERP.BINANCE?"),
+        ("leverage: 5", "leverage: 5000", "at $.universe.leverage: leverage must keep initial"),
+        ("leverage: 5", "book_type: L2_MBP",
+         "book_type must be L1_MBP (was L2_MBP); the archive has no order-book deltas"),
+        ("leverage: 5", "oms_type: HEDGING", "at $.universe.oms_type: expected one of 'NETTING'"),
+        ("leverage: 5", "starting_balances: [10000]", "expected str, was 10000"),
+        ("leverage: 5", "starting_balances: [10k USDT]", "starting_balances must be amount and"),
+        ('"2024-03-01"', '"2024-01-01"', "end_utc must be after start_utc 2024-02-01"),
+        ('"2024-03-01"', '"2024-02-30"', "time must exist in the calendar (was '2024-02-30'"),
+        ('"2024-03-01"', '"2024-03-01T00:00:30"', "end_utc must be whole minutes"),
+        ('end_utc: "2024-03-01"', 'end_utc: "2024-03-01"\n  warmup: 600',
+         ":10: at $.time.warmup: expected str, was 600"),
+        ('end_utc: "2024-03-01"', 'end_utc: "2024-03-01"\n  warmup: "600"',
+         "duration must carry a unit"),
+        ("  bar_execution: {spread_bps: 2}", "  latency: {insert_ms: 5}",
+         "at $.execution.bar_execution: must be given when data.include has no QuoteTick"),
+        ("{spread_bps: 2}", "{spread_bps: -2}", "expected float >= 0.0, was -2"),
+        ("  bar_execution: {spread_bps: 2}",
+         "  bar_execution: {spread_bps: 2}\n  queue_position: true",
+         "queue_position must go with trade_execution: true"),
+        ("  bar_execution: {spread_bps: 2}",
+         "  bar_execution: {spread_bps: 2}\n  trade_execution: true",
+         "at $.execution.trade_execution: must go with TradeTick in data.include"),
+        ("  bar_execution: {spread_bps: 2}",
+         "  bar_execution: {spread_bps: 2}\n  fees: {source: rates}",
+         "maker and taker must both be given with source: rates"),
+        ("  bar_execution: {spread_bps: 2}",
+         "  bar_execution: {spread_bps: 2}\n  fees: {maker: 0}",
+         "maker and taker must go with source: rates (was spec)"),
+        ("funding: flat", "funding: flat\ndata: {include: [QuoteTick, Bar]}",
+         "bars must not move a market that has quotes"),
+        ("funding: flat", "funding: flat\ndata: {include: [TradeTick]}",
+         "must have Bar, which strategy ema_cross decides on (was TradeTick)"),
+        ("funding: flat", "funding: flat\ndata: {bars_from_trades: true}",
+         "at $.data.bars_from_trades: must go with Bar and TradeTick"),
+        ("funding: flat", "funding: flat\nsignals: [{id: vpin, version: 1}]",
+         "'vpin' must be an estimator of ema_cross (it uses: none)"),
+        ("funding: flat", "funding: flat\ndeterminism_seed: -1", "expected int >= 0, was -1"),
+        ("funding: flat", "funding: flat\nfunding: off", ":17: key 'funding' must appear once"),
+        ('schema_version: "1"', 'schema_version: "2"', "expected one of '1', was \"2\""),
+    ],
+)  # fmt: skip
+def test_wrong_suites_are_refused_in_one_line(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    assert old in BARS
+    assert message in refused(tmp_path, BARS.replace(old, new, 1))
+
+
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(PhoenixError, match="no such suite") as caught:
+        load_suite(tmp_path / "absent.yaml")
+    assert caught.value.exit_code == 2
+
+
+def test_overrides_are_typed_like_the_file(tmp_path: Path) -> None:
+    suite = load(tmp_path, BARS, "strategy.config.fast_bars=3", "output.dir=elsewhere")
+    assert (suite.settings.fast_bars, suite.config.output.dir) == (3, "elsewhere")  # type: ignore[attr-defined]
+    assert "expected int" in refused(tmp_path, BARS, "strategy.config.fast_bars=x")
+    assert "--set must be key.path=value" in refused(tmp_path, BARS, "strategy")
+    assert "must be a section" in refused(tmp_path, BARS, "schema_version.x=1")
+
+
+def probe_values(**sections: Any) -> dict[str, Any]:
+    values = yaml.safe_load(BARS)
+    values["data"] = {"include": ["QuoteTick", "TradeTick"]}
+    values["strategy"] = {
+        "name": "probe_strategies:PROBE", "config": {"posts_limit_orders": True},
+    }  # fmt: skip
+    values["execution"] = {}
+    return {**values, **sections}
+
+
+def test_limit_orders_beside_trades_need_a_queue() -> None:
+    realistic = {"trade_execution": True, "queue_position": True}
+    suite_from(probe_values(execution=realistic), source="ok")
+    for execution in ({}, {"trade_execution": True}):
+        with pytest.raises(PhoenixError, match="posts limit orders beside trades; without them"):
+            suite_from(probe_values(execution=execution), source="wrong")
+
+
+def test_pinned_estimators_must_have_the_pinned_version() -> None:
+    execution = {"trade_execution": True, "queue_position": True}
+    pin = {"signals": [{"id": "probe", "version": 3}], "execution": execution}
+    suite_from(probe_values(**pin), source="ok")
+    pin["signals"] = [{"id": "probe", "version": 2}]
+    with pytest.raises(PhoenixError, match=r"probe must have version 2 \(installed is 3\)"):
+        suite_from(probe_values(**pin), source="wrong")
+
+
+def test_the_schema_names_the_strategys_settings() -> None:
+    schema = suite_schema()
+    assert "EmaCrossSettings" in schema["$defs"]
+    assert "leverage" in schema["$defs"]["UniverseSection"]["properties"]
+
+
+@pytest.mark.parametrize(
+    ("text", "ns"), [("0s", 0), ("500ms", 500_000_000), ("2d", 172_800_000_000_000)]
+)
+def test_durations(text: str, ns: int) -> None:
+    assert duration_ns(text) == ns
+
+
+@pytest.mark.parametrize("suite", sorted((Path(__file__).parents[3] / "configs").glob("*.yaml")))
+def test_every_suite_of_the_repository_loads(suite: Path) -> None:
+    if "universe:" not in suite.read_text("utf-8") or "instrument_ids:" not in suite.read_text():
+        pytest.skip("not a suite")
+    loaded = load_suite(suite)
+    assert loaded.config.output.suite_name != "suite"

@@ -1,0 +1,260 @@
+"""Every strategy in an engine, on a market with a cascade: trades, books, no look-ahead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import cache
+from typing import Any
+
+import msgspec
+import pytest
+from cascade_market import CASCADE_TO, market
+from engine_market import INSTRUMENT, SECOND, START, engine_with
+from nautilus_trader.model import ClientId, CustomData
+from phoenix_schemas.custom_data import register_custom_data
+from phoenix_strategies import registry
+from phoenix_strategies.run_control import RunControl
+
+SUITES: dict[str, dict[str, Any]] = {
+    "ema_cross": {"fast_bars": 2, "slow_bars": 4},
+    "liquidity_pressure": {"lookback_bars": 4, "entry_threshold": 0.05, "exit_threshold": 0.01},
+    "phoenix": {
+        "vol_bucket_size": 100_000, "fsi_window": 50, "min_history": 20, "rv_window_minutes": 5,
+        "lpi_entry_threshold": 0.4, "oi_z_threshold": 0.5, "entry_ttl_secs": 20, "max_hold_secs": 60,
+    },
+    "phoenix_lpi": {"bucket_interval_ms": 2_000, "z_window_buckets": 200},
+}  # fmt: skip
+
+
+@dataclass
+class Outcome:
+    """A run's decisions, records, orders and books."""
+
+    name: str
+    values: dict[str, Any]
+    data: list[Any]
+    control_values: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        register_custom_data()
+        self.decisions: list[tuple[int, dict[str, float], str, str]] = []
+        self.records: list[Any] = []
+        self.control = RunControl(
+            decisions=lambda ts, _s, _i, values, gates, intent: self.decisions.append(
+                (ts, dict(values), gates, intent)
+            ),
+            records=lambda _s, _i, record: self.records.append(record),
+            **self.control_values,
+        )
+        spec = registry.find(self.name)
+        settings = msgspec.convert(self.values, spec.settings_type)
+        self.strategy = spec.build(str(INSTRUMENT), 1, settings, self.control)
+        self.engine = engine_with(
+            self.strategy,
+            algorithms=spec.algorithms(settings, self.control),
+            latency_ns=self.control.insert_latency_ns,
+        )
+        plain = [x for x in self.data if not isinstance(x, CustomData)]
+        custom = [x for x in self.data if isinstance(x, CustomData)]
+        self.engine.add_data(plain, sort=False)
+        if custom:
+            self.engine.add_data(custom, client_id=ClientId("BINANCE"), sort=False)
+        self.engine.sort_data()
+        self.engine.run(streaming=True)
+        self.engine.end()
+        if self.control.error is not None:
+            raise self.control.error
+
+    @property
+    def acts(self) -> list[str]:
+        return [intent for _, _, _, intent in self.decisions if not intent.startswith("wait")]
+
+    @property
+    def orders(self) -> list[Any]:
+        return sorted(self.engine.cache.orders(), key=lambda o: (o.ts_init, str(o.client_order_id)))
+
+
+@cache
+def ordinary(name: str) -> Outcome:
+    return Outcome(name, SUITES[name], market())
+
+
+strategies = pytest.mark.parametrize("name", SUITES)
+
+
+@strategies
+def test_it_trades_and_leaves_nothing_open(name: str) -> None:
+    o = ordinary(name)
+    assert any(order.filled_qty.as_decimal() > 0 for order in o.orders)
+    # Closed in on_stop, after which a strategy hears no more events: the engine's books count.
+    assert not o.engine.cache.orders_open()
+    assert not o.engine.cache.positions_open()
+
+
+@strategies
+def test_books_of_strategy_and_engine_agree(name: str) -> None:
+    o = Outcome(name, SUITES[name] | {"close_positions_on_stop": False}, market(seed=3))
+    held = sum((Decimal(str(p.signed_qty)) for p in o.engine.cache.positions_open()), Decimal(0))
+    assert o.strategy.ledger.position == held
+
+
+@strategies
+def test_cutting_the_future_leaves_earlier_decisions_unchanged(name: str) -> None:
+    full = ordinary(name).decisions
+    for seconds in (500, 650):
+        cut_ns = START + seconds * SECOND
+        part = Outcome(name, SUITES[name], [x for x in market() if x.ts_init < cut_ns])
+        # At the cut itself the run ends: only what was decided before it counts.
+        assert [d for d in part.decisions if d[0] < cut_ns] == [d for d in full if d[0] < cut_ns]
+        assert any(d[0] < cut_ns for d in full)
+
+
+@strategies
+def test_another_future_leaves_earlier_decisions_unchanged(name: str) -> None:
+    cut_ns = START + 600 * SECOND
+    other = [x for x in market() if x.ts_init < cut_ns]
+    other += [x for x in market(seed=99) if x.ts_init >= cut_ns]
+    changed = Outcome(name, SUITES[name], other).decisions
+    full = ordinary(name).decisions
+    assert [d for d in changed if d[0] < cut_ns] == [d for d in full if d[0] < cut_ns]
+    assert changed != full
+
+
+@strategies
+def test_the_same_input_gives_the_same_orders(name: str) -> None:
+    def rows(o: Outcome) -> list[tuple[Any, ...]]:
+        return [
+            (str(x.client_order_id), str(x.side), str(x.quantity), str(x.filled_qty), x.ts_init)
+            for x in o.orders
+        ]
+
+    assert rows(Outcome(name, SUITES[name], market())) == rows(ordinary(name))
+
+
+@strategies
+def test_warm_up_feeds_the_signal_but_sends_nothing(name: str) -> None:
+    start = START + CASCADE_TO * SECOND
+    o = Outcome(name, SUITES[name], market(), {"trading_start_ns": start})
+    assert all(order.ts_init >= start for order in o.orders)
+    assert [(ts, values) for ts, values, _, _ in o.decisions] == [
+        (ts, values) for ts, values, _, _ in ordinary(name).decisions
+    ]
+
+
+@strategies
+def test_nothing_is_held_or_open_after_the_trading_end(name: str) -> None:
+    end = START + 615 * SECOND  # in the middle of the cascade
+    o = Outcome(name, SUITES[name], market(), {"trading_end_ns": end})
+    assert o.strategy.ledger.position == 0
+    assert not o.engine.cache.orders_open()
+    assert all(order.ts_init <= end for order in o.orders)
+
+
+@strategies
+def test_with_latency_the_books_still_agree(name: str) -> None:
+    latency = SECOND // 5
+    end = START + 890 * SECOND
+    o = Outcome(
+        name, SUITES[name], market(),
+        {"insert_latency_ns": latency, "cancel_latency_ns": latency, "trading_end_ns": end},
+    )  # fmt: skip
+    assert o.orders
+    assert o.strategy.ledger.position == 0
+    assert not o.engine.cache.positions_open()
+    assert not o.engine.cache.orders_open()
+
+
+def largest_position(o: Outcome) -> Decimal:
+    position = largest = Decimal(0)
+    fills = [e for order in o.orders for e in order.events() if type(e).__name__ == "OrderFilled"]
+    for event in sorted(fills, key=lambda e: (e.ts_event, int(str(e.trade_id).rpartition("-")[2]))):
+        quantity = event.last_qty.as_decimal()
+        position += quantity if event.is_buy else -quantity
+        largest = max(largest, abs(position))
+    return largest
+
+
+@pytest.mark.parametrize("name", ["liquidity_pressure", "phoenix_lpi"])
+@pytest.mark.parametrize("latency", [0, SECOND // 5])
+def test_slip_20_a_position_is_never_doubled(name: str, latency: int) -> None:
+    o = Outcome(
+        name, SUITES[name], market(seed=5),
+        {"insert_latency_ns": latency, "cancel_latency_ns": latency},
+    )  # fmt: skip
+    assert 0 < largest_position(o) <= Decimal("0.01")
+
+
+def test_lpi_trades_are_mirrored_in_a_mirrored_market() -> None:
+    plain = ordinary("phoenix_lpi")
+    mirrored = Outcome("phoenix_lpi", SUITES["phoenix_lpi"], market(mirrored=True))
+    turn = {" long": " short", " short": " long"}
+
+    def directions(o: Outcome) -> list[tuple[int, str]]:
+        return [(ts, i.split(":")[0]) for ts, _, _, i in o.decisions if i.startswith("enter")]
+
+    expected = [(ts, "enter" + turn[i.removeprefix("enter")]) for ts, i in directions(plain)]
+    assert directions(mirrored) == expected
+    assert expected
+
+
+def test_lpi_mean_reversion_posts_tranches_and_withdraws_them_in_time() -> None:
+    values = SUITES["phoenix_lpi"] | {
+        "momentum_enabled": False, "theta_exh_high": 0.3, "mean_rev_tranches": 2,
+        "mean_rev_tranche_ticks": 2, "trade_size": "0.011", "entry_ttl_buckets": 2,
+    }  # fmt: skip
+    o = Outcome("phoenix_lpi", values, market())
+    entries = [x for x in o.orders if x.tags == ["entry"]]
+    assert len(entries) >= 4
+    assert all(x.is_post_only for x in entries)
+    first, second = entries[:2]
+    assert (first.quantity.as_decimal(), second.quantity.as_decimal()) == (
+        Decimal("0.006"), Decimal("0.005"),
+    )  # fmt: skip
+    assert abs(first.price.as_decimal() - second.price.as_decimal()) == Decimal("0.2")
+    bucket = 2 * SECOND
+    for x in entries:
+        assert x.is_closed
+        lived = x.ts_last - x.ts_init
+        assert lived <= 2 * bucket + SECOND // 4 or x.filled_qty.as_decimal() > 0
+
+
+def test_the_markout_guard_closes_between_decisions() -> None:
+    values = SUITES["phoenix_lpi"] | {
+        "momentum_enabled": False, "theta_exh_high": 0.3, "mean_rev_post_only": False,
+        "lpi_exit_abs": 0.0, "markout_guard": {"horizon_secs": 1, "limit_bps": 0.05},
+    }  # fmt: skip
+    o = Outcome("phoenix_lpi", values, market())
+    assert "leave: markout" in o.acts
+    without = Outcome(
+        "phoenix_lpi", {k: v for k, v in values.items() if k != "markout_guard"}, market()
+    )
+    assert "leave: markout" not in without.acts
+
+
+def test_a_gate_refusal_is_counted_for_the_summary_and_traced() -> None:
+    o = Outcome("phoenix_lpi", SUITES["phoenix_lpi"] | {"max_rel_spread_bps": 0.01}, market())
+    assert not o.orders
+    strategy_id = str(o.strategy.strategy_id)
+    assert o.control.refusals[strategy_id, "spread"] > 0
+    assert any(gates == "spread" and "bps is above" in why for _, _, gates, why in o.decisions)
+
+
+def test_a_kill_switch_ends_the_day_and_says_so() -> None:
+    values = SUITES["phoenix_lpi"] | {
+        "trade_size": "5", "gates": {"max_daily_loss_share": 0.0005},
+    }  # fmt: skip
+    o = Outcome("phoenix_lpi", values, market())
+    strategy_id = str(o.strategy.strategy_id)
+    assert o.control.refusals[strategy_id, "kill_switch: daily_loss ended the day"] == 1
+    killed = next(ts for ts, _, gates, _ in o.decisions if gates == "daily_loss")
+    assert all(order.ts_init <= killed for order in o.orders if order.tags == ["entry"])
+    assert o.control.refusals[strategy_id, "daily_loss"] > 0
+    assert o.strategy.ledger.position == 0
+
+
+def test_signal_snapshots_are_recorded_once_per_bucket() -> None:
+    o = ordinary("phoenix_lpi")
+    times = [record.ts_event for record in o.records]
+    assert times == sorted(set(times))
+    assert len(times) > 400
