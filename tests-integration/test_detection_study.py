@@ -5,7 +5,7 @@ positive when a cascade overlaps it; the ten minutes behind a cascade belong to 
 the size of the index, AUC the chance that a cascade bucket ranks above another one.
 
 The floors are reasoned, not tuned (see each test); the table is printed with `-s`, and the numbers of
-this seed stand in docs/signals.md.
+this seed stand in docs/signals-measured.md.
 """
 
 from __future__ import annotations
