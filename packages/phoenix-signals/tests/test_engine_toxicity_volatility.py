@@ -184,7 +184,9 @@ def test_features_are_their_formulas(changes):
     assert sum(bool(f.f2) for f in features) > 20
 
 
-@pytest.mark.parametrize("changes", [{}, {"decision_interval_ns": 5 * SECOND}, {"crowding_threshold": 0.5}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"decision_interval_ns": 5 * SECOND}, {"crowding_threshold": 0.5}]
+)
 def test_batch_features_equal_the_streaming_ones(changes):
     config = volatility_config(**changes)
     market = random_market(42, gaps_s=(7.0,))

@@ -101,7 +101,7 @@ class Validation:
 def validate(manifest: Manifest) -> Validation:
     """Facts about the catalog of a manifest."""
     coverage = tuple(_coverage(manifest))
-    problems = [f"unreadable file: {text}" for _, text in sorted(manifest.failed.items())]
+    problems = [f"unreadable file: {f.error}" for _, f in sorted(manifest.failed.items())]
     problems += [
         f"{path}: not every day it holds is committed; run the same ingest again"
         for path in sorted(manifest.files)
@@ -304,7 +304,8 @@ def _findings(manifest: Manifest) -> Iterable[Finding]:
             }
             yield from _finding(name, what, handling, counts)
         if totals.failed_files:
-            counts = {p: 1 for p in manifest.failed if f"/{name.split('/')[1]}" in p}
+            failed = [p for p, f in manifest.failed.items() if f"{f.market}/{f.dataset}" == name]
+            counts = dict.fromkeys(failed, 1)
             yield from _finding(name, "unreadable files", "left out", counts)
 
 
