@@ -5,12 +5,15 @@ from __future__ import annotations
 import datetime as dt
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from phoenix_etl.config import EtlConfig
 from phoenix_etl.pipeline import ingest
 from phoenix_etl.synthetic import write_market
 from phoenix_runner.backtest import RunResult, run_backtest
+from phoenix_runner.experiment import run_suite
 from phoenix_runner.suite import Suite, load_suite
+from phoenix_schemas.signal_records import SCHEMAS, VolatilitySignal
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -85,3 +88,23 @@ def test_every_preset_trades_through_every_execution(day: Path) -> None:
         result = run(load_suite(path, overrides))
         assert result.orders
         assert not result.open_positions
+        assert ("twap_parents.parquet" in result.records) == (execution == "twap")
+
+
+def test_volatility_signals_decisions_and_parents_are_parquet_in_the_bundle(
+    day: Path, tmp_path: Path
+) -> None:
+    overrides = [
+        f"catalog.path={day}", f"output.dir={tmp_path}", "strategy.config.execution=twap",
+        "execution.trade_execution=true", "execution.queue_position=true",
+    ]  # fmt: skip
+    published = run_suite(load_suite(CONFIGS / "toxicity_volatility.yaml", overrides))
+    signals = pq.read_table(published.folder / "signal_trace.parquet")
+    decisions = pq.read_table(published.folder / "decision_trace.parquet")
+    parents = pq.read_table(published.folder / "twap_parents.parquet")
+    assert signals.drop_columns(["strategy_id"]).schema.names == SCHEMAS[VolatilitySignal].names
+    assert signals.num_rows >= decisions.num_rows > 100
+    values = dict(decisions["values"][-1].as_py())
+    assert {"f1", "theta"} <= values.keys()
+    for parent in parents.to_pylist():
+        assert parent["filled"] + parent["abandoned"] == parent["quantity"]
