@@ -101,7 +101,7 @@ class ToxicityVolatilitySettings(
     fit_minutes: Count = 120
     toxicity_threshold: float | None = None
     """tau, fitted on training data; None takes the percentile of T's history so far."""
-    crowding_min_count: Annotated[int, msgspec.Meta(ge=2)] = 30
+    z_min_count: Annotated[int, msgspec.Meta(ge=2)] = 30
     bar_type: str | None = None
     """Bars to decide on; None means the 1-minute bars of the traded instrument."""
 
@@ -135,6 +135,7 @@ class ToxicityVolatilitySettings(
                 f"short_minutes must be < long_minutes = {p.long_minutes} (was {p.short_minutes}); "
                 "30 and 360 in preset A"
             )
+        self.engine_config("-", 0.1, self.vpin_bucket or 1.0)  # the engine's own bounds
 
     @property
     def bucket_minutes(self) -> int:
@@ -169,6 +170,7 @@ class ToxicityVolatilitySettings(
             half_life_short_bars=p.short_minutes * WINDOW_TO_HALF_LIFE,
             half_life_long_bars=p.long_minutes * WINDOW_TO_HALF_LIFE,
             z_window_bars=p.long_minutes,
+            z_min_count=self.z_min_count,
             svi_window_bars=self.svi_window_minutes,
             ofi_window_bars=self.ofi_window_minutes,
             toxicity_share=p.toxicity_percentile / 100,
