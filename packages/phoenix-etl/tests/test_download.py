@@ -415,7 +415,7 @@ def test_no_more_connections_than_allowed_and_not_one_after_another(
 
 def test_an_unreachable_archive_ends_the_run(tmp_path: Path) -> None:
     files = agg_trades(8)
-    with pytest.raises(EtlError, match="cannot be reached .*refused.* run the same command again"):
+    with pytest.raises(EtlError, match=r"cannot be reached .*refused.* run the same command again"):
         download(files, tmp_path, base_url="http://127.0.0.1:9", patience=QUICK)
 
 
@@ -433,7 +433,7 @@ def test_a_stopped_download_keeps_its_part(
     with pytest.raises(KeyboardInterrupt):
         fetch(archive, [file], tmp_path, progress=Interrupt())
     assert not (tmp_path / file.path).exists()
-    [part] = leftovers(tmp_path)
+    assert len(leftovers(tmp_path)) == 1
     assert fetch(archive, [file], tmp_path).paths("downloaded") == [file.path]
     assert archive.bodies(file)[1] is not None
     assert leftovers(tmp_path) == []

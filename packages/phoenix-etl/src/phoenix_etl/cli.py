@@ -200,7 +200,7 @@ def status(catalog: Path, as_json: bool) -> None:
                 "catalog": str(catalog),
                 "catalog_digest": manifest.catalog_digest,
                 "files": len(manifest.files),
-                "failed": manifest.failed,
+                "failed": {path: f.error for path, f in manifest.failed.items()},
                 "partitions": len(manifest.partitions),
                 "datasets": _builtins(manifest.datasets),
             }
@@ -218,8 +218,8 @@ def status(catalog: Path, as_json: bool) -> None:
         )
     _stdout().print(table)
     click.echo(f"catalog digest {manifest.catalog_digest}")
-    for text in manifest.failed.values():
-        _note(f"left out: {text}")
+    for failed in manifest.failed.values():
+        _note(f"left out: {failed.error}")
 
 
 @cli.command()

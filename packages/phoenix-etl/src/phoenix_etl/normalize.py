@@ -31,8 +31,9 @@ from phoenix_schemas.timestamps import (
     epoch_unit,
 )
 
+from phoenix_etl.arrays import decimal_words, flags, int64_array, mask_array, numbers
 from phoenix_etl.errors import SourceError
-from phoenix_etl.parsing import Parsed, Reject, decimal_words
+from phoenix_etl.parsing import Parsed, Reject
 from phoenix_etl.reading import Block
 
 MAX_SETTLEMENT_DELAY_NS = NS_PER_MINUTE
@@ -104,7 +105,7 @@ class Normalizer:
         times: dict[str, np.ndarray] = {}
         low, high = epoch_bounds(self._unit)
         for name in self._epochs:
-            raw = table.column(name).to_numpy()
+            raw = numbers(table.column(name))
             outside = (raw < low) | (raw >= high)
             if outside.any():
                 self._refuse_mixed_units(name, raw[outside], lines[outside])
@@ -118,7 +119,7 @@ class Normalizer:
             times[name] = raw * self._unit_ns
         first_second, end_second = epoch_bounds("s")
         for name in self._datetimes:
-            seconds = table.column(name).to_numpy()
+            seconds = numbers(table.column(name))
             outside = (seconds < first_second) | (seconds >= end_second)
             # Past 2262 the nanoseconds would wrap around, even into the file's own day.
             reject(outside, lambda _row, n=name: f"{n} must be a market time, 2010 to 2100")  # type: ignore[misc]
@@ -136,7 +137,7 @@ class Normalizer:
                 reject(bad, lambda _row, n=name, r=check.rule: f"{n} {r.value}")  # type: ignore[misc]
         own = {"ts_event": ts_event, "ts_init": ts_init, "line": lines}
         if any(target.ts == "boundary" for target in self._spec.targets):
-            interval = table.column("funding_interval_hours").to_numpy() * NS_PER_HOUR
+            interval = numbers(table.column("funding_interval_hours")) * NS_PER_HOUR
             boundary = ts_event - ts_event % np.maximum(interval, NS_PER_HOUR)
             reject(
                 ts_event - boundary > MAX_SETTLEMENT_DELAY_NS,
@@ -144,12 +145,12 @@ class Normalizer:
             )
             own["boundary"] = boundary
 
-        columns = {name: pa.array(values) for name, values in own.items()}
+        columns = {name: int64_array(values) for name, values in own.items()}
         for name in table.column_names:
-            columns[name] = pa.array(times[name]) if name in times else table.column(name)
+            columns[name] = int64_array(times[name]) if name in times else table.column(name)
         dated = pa.table(columns)
         if not keep.all():
-            dated = dated.filter(pa.array(keep))
+            dated = dated.filter(mask_array(keep))
         rejects.sort(key=lambda r: r.line)
         return Rows(dated, rejects, self._count_off_tick(dated), parsed.blank_lines)
 
@@ -173,12 +174,12 @@ class Normalizer:
         columns = check.columns
         match check.rule:
             case Rule.POSITIVE:
-                return [(c, (values(c) <= 0) & _given(table.column(c))) for c in columns]
+                return [(c, (values(c) <= 0) & flags(table.column(c).is_valid())) for c in columns]
             case Rule.NOT_NEGATIVE:
                 return [(c, values(c) < 0) for c in columns]
             case Rule.INSTRUMENT_SYMBOL:
                 same = pc.equal(table.column(columns[0]), self._context.symbol)
-                return [(columns[0], ~same.to_numpy(zero_copy_only=False))]
+                return [(columns[0], ~flags(same))]
             case Rule.OHLC:
                 opened, high, low, close = (values(c) for c in columns)
                 bad = (low > np.minimum(opened, close)) | (high < np.maximum(opened, close))
@@ -198,7 +199,7 @@ class Normalizer:
             return 0
         off = np.zeros(table.num_rows, bool)
         for name in self._prices:
-            off |= table.column(name).to_numpy() % self._context.tick != 0
+            off |= numbers(table.column(name)) % self._context.tick != 0
         return int(np.count_nonzero(off))
 
 
@@ -228,11 +229,6 @@ def epoch_unit_of(parsed: Parsed, spec: DatasetSpec) -> str | None:
     return None
 
 
-def _given(column: pa.ChunkedArray) -> np.ndarray:
-    """Which cells are not blank."""
-    return np.asarray(column.combine_chunks().is_valid().to_numpy(zero_copy_only=False))
-
-
 def _comparable(column: pa.ChunkedArray) -> np.ndarray:
     """Numbers whose sign and order are the column's; nulls compare as 0."""
     array = column.combine_chunks()
@@ -240,8 +236,8 @@ def _comparable(column: pa.ChunkedArray) -> np.ndarray:
         # The sign of a decimal128 is that of its high word; 0 has both words 0.
         words = decimal_words(array)
         sign = np.where(words[:, 1] < 0, -1, (words != 0).any(axis=1).astype(np.int64))
-        valid = array.is_valid().to_numpy(zero_copy_only=False)
+        valid = flags(array.is_valid())
         return np.where(valid, sign, 0)
     if array.null_count:
         array = pc.fill_null(array, 0)
-    return np.asarray(array.to_numpy(zero_copy_only=False))
+    return numbers(array)

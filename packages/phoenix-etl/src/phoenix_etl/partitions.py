@@ -21,7 +21,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from phoenix_schemas.arrow import (
-    DECIMAL,
     SIDES,
     TIME,
     CatalogType,
@@ -32,11 +31,14 @@ from phoenix_schemas.arrow import (
 from phoenix_schemas.datasets import DatasetSpec, Kind, Target
 from phoenix_schemas.timestamps import NS_PER_HOUR, NS_PER_MINUTE
 
+from phoenix_etl.arrays import int64_array, numbers, scaled_decimal, text_array
 from phoenix_etl.parsing import SCALED, Precisions
 
 ROW_GROUP_ROWS = 100_000
 _REPEATED = ("instrument_id", "type", "data_type", "aggressor_side")
 """Columns of few distinct values: only these are dictionary-encoded."""
+_TIMES = ("ts_event", "ts_init")
+"""Nearly sorted, so small as differences; and what readers prune row groups by."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ class Part:
 
 @dataclass(frozen=True)
 class PartitionTask:
-    """What to build: the parts in any order, the instrument, and the staging folder."""
+    """What to build: the parts in any order, and the instrument. Its files are staged side by side
+    as `<staging>-<n>.parquet`, in the order of the targets."""
 
     spec: DatasetSpec
     instrument_id: str
@@ -118,9 +121,10 @@ class Conflict:
 
 @dataclass(frozen=True)
 class Partition:
-    """Result of a build. `files` lie in the task's staging folder under their catalog paths."""
+    """Result of a build: catalog files, and where each lies in the staging area."""
 
     files: tuple[WrittenFile, ...]
+    staged: tuple[Path, ...]
     inputs: dict[str, InputCounts]
     stats: PartitionStats | None
     conflicts: tuple[Conflict, ...]
@@ -135,7 +139,7 @@ def build_partition(task: PartitionTask) -> Partition:
     source_of = np.repeat(np.arange(len(parts)), counts)
 
     order_names = ["ts_event", *(k for k in task.spec.key if k != "ts_event")]
-    order = [rows.column(name).to_numpy() for name in order_names]
+    order = [numbers(rows.column(name)) for name in order_names]
     is_ordered = _strictly_increasing(order)
     if is_ordered and _is_unique(rows, task.spec.key, order):
         losers = _Losers.none(rows.num_rows)
@@ -155,17 +159,23 @@ def build_partition(task: PartitionTask) -> Partition:
             conflicts=conflicts,
         )
     if not keep.any():
-        return Partition((), inputs, None, tuple(losers.conflicts))
+        return Partition((), (), inputs, None, tuple(losers.conflicts))
 
     slices = _Slices(rows, order, keep, is_ordered, task.memory_budget_bytes)
-    writers = [_TargetWriter(task, target, rows, keep) for target in task.spec.targets]
+    writers = [
+        _TargetWriter(
+            task, target, rows, keep, task.staging.with_name(f"{task.staging.name}-{n}.parquet")
+        )
+        for n, target in enumerate(task.spec.targets)
+    ]
     stats = _StatsOfDay(task.spec)
     for table in slices:
         stats.add(table)
         for writer in writers:
             writer.write(table)
     files = tuple(writer.close() for writer in writers)
-    return Partition(files, inputs, stats.result(), tuple(losers.conflicts))
+    staged = tuple(writer.staged for writer in writers)
+    return Partition(files, staged, inputs, stats.result(), tuple(losers.conflicts))
 
 
 def _strictly_increasing(columns: list[np.ndarray]) -> bool:
@@ -184,7 +194,7 @@ def _is_unique(rows: pa.Table, key: tuple[str, ...], order: list[np.ndarray]) ->
     """Whether no two rows share a key, for rows that increase strictly in `order`."""
     if "ts_event" in key or len(key) != 1 or len(order) == 1:
         return True  # the key contains the order
-    values = rows.column(key[0]).to_numpy()
+    values = numbers(rows.column(key[0]))
     if bool((values[1:] > values[:-1]).all()):
         return True
     ordered = np.sort(values)
@@ -207,8 +217,8 @@ def _find_losers(
     rows: pa.Table, spec: DatasetSpec, source_of: np.ndarray, sources: list[str]
 ) -> _Losers:
     """Among rows of one key: the first of equal ones stays, the smallest of different ones stays."""
-    keys = [rows.column(name).to_numpy() for name in spec.key]
-    lines = rows.column("line").to_numpy()
+    keys = [numbers(rows.column(name)) for name in spec.key]
+    lines = numbers(rows.column("line"))
     by_key = np.lexsort((lines, source_of, *reversed(keys)))
     same = np.ones(max(rows.num_rows - 1, 0), bool)
     for values in keys:
@@ -223,7 +233,7 @@ def _find_losers(
     positions = by_key[tied]  # rows that share their key with another, runs adjacent
     starts = np.concatenate([[True], ~same])[tied]
     content = [n for n in rows.column_names if n != "line"]
-    table = rows.select(content).take(pa.array(positions)).combine_chunks()
+    table = rows.select(content).take(int64_array(positions)).combine_chunks()
     repeats = ~starts
     for name in content:
         repeats[1:] &= _equal_to_previous(table.column(name).combine_chunks())
@@ -263,7 +273,7 @@ def _run(run_of: np.ndarray, run: int) -> np.ndarray:
 def _equal_to_previous(column: pa.Array) -> np.ndarray:
     """For each row but the first: equal to the one before, where blank equals blank."""
     encoded = column.dictionary_encode(null_encoding="encode")
-    codes = encoded.indices.to_numpy(zero_copy_only=False)
+    codes = numbers(encoded.indices)
     equal: np.ndarray = codes[1:] == codes[:-1]
     return equal
 
@@ -317,36 +327,42 @@ class _Slices:
 
     def _gather(self, positions: np.ndarray) -> pa.Table:
         order = np.lexsort([values[positions] for values in reversed(self._order)])
-        return self._rows.take(pa.array(positions[order]))
+        return self._rows.take(int64_array(positions[order]))
 
 
 class _TargetWriter:
     """Writes one catalog type of a partition, in row groups of fixed size."""
 
     def __init__(
-        self, task: PartitionTask, target: Target, rows: pa.Table, keep: np.ndarray
+        self,
+        task: PartitionTask,
+        target: Target,
+        rows: pa.Table,
+        keep: np.ndarray,
+        staged: Path,
     ) -> None:
+        self.staged = staged
         self._task = task
         self._target = target
         self._type = catalog_type(target.type_name)
         self._identifier = target.identifier.format(id=task.instrument_id)
-        times = rows.column("boundary" if target.ts == "boundary" else "ts_init").to_numpy()[keep]
+        times = numbers(rows.column("boundary" if target.ts == "boundary" else "ts_init"))[keep]
         self._first, self._last = int(times.min()), int(times.max())
         price = task.precisions.price
         if any(task.spec.column(c).kind is Kind.PRICE_8 for c in target.columns.values()):
             price = task.precisions.of(Kind.PRICE_8)
         self._schema = self._type.schema(self._identifier, price, task.precisions.size)
         self.path = f"{self._type.folder(self._identifier)}/{file_name(self._first, self._last)}"
-        location = task.staging / self.path
-        location.parent.mkdir(parents=True, exist_ok=True)
-        self._sink = _HashingFile(location)
+        staged.parent.mkdir(parents=True, exist_ok=True)
+        self._sink = _HashingFile(staged)
         self._writer = pq.ParquetWriter(
             pa.PythonFile(self._sink, mode="w"),
             self._schema,
             compression="zstd",
             compression_level=1,
             use_dictionary=[n for n in _REPEATED if n in self._schema.names],
-            write_statistics=True,
+            column_encoding=dict.fromkeys(_TIMES, "DELTA_BINARY_PACKED"),
+            write_statistics=list(_TIMES),
         )
         self._rest: list[pa.Table] = []
         self._rest_rows = 0
@@ -397,17 +413,17 @@ def catalog_rows(
         array = rows.column(source).combine_chunks()
         wanted = schema.field(name).type
         if column.kind in SCALED:
-            array = _scaled_decimal(array, task.precisions.of(column.kind))
+            array = scaled_decimal(numbers(array), task.precisions.of(column.kind))
         elif kind.name == "FundingRateUpdate" and name == "rate":
             texts = [format(v.normalize(), "f") for v in array.to_pylist()]
-            array = pa.array(texts, pa.string())
+            array = text_array(texts)
         elif kind.name == "FundingRateUpdate" and name == "interval":
-            minutes = array.to_numpy() * (NS_PER_HOUR // NS_PER_MINUTE)
-            array = pa.array(minutes, pa.uint64())
+            minutes = numbers(array) * (NS_PER_HOUR // NS_PER_MINUTE)
+            array = int64_array(minutes, pa.uint64())
         elif column.kind is Kind.FLAG:
             # The buyer was the maker, so the aggressor sold.
             codes = array.cast(pa.int8())
-            array = pa.DictionaryArray.from_arrays(codes, pa.array(SIDES))
+            array = pa.DictionaryArray.from_arrays(codes, text_array(list(SIDES)))
         columns[name] = array.cast(wanted)
     if target.ts == "boundary":
         columns["ts_event"] = columns["ts_init"] = rows.column("boundary").cast(TIME)
@@ -425,18 +441,6 @@ def catalog_rows(
         elif name not in columns:
             columns[name] = pa.nulls(count, schema.field(name).type)
     return pa.table([columns[name] for name in schema.names], schema=schema)
-
-
-def _scaled_decimal(values: pa.Array, precision: int) -> pa.Array:
-    """decimal128(38, 16) of int64 values in units of 10^-precision, by integers alone."""
-    raw = values.to_numpy()
-    words = np.empty((len(raw), 2), np.int64)
-    words[:, 0] = raw
-    words[:, 1] = raw >> 63
-    narrow = pa.Array.from_buffers(
-        pa.decimal128(38, precision), len(raw), [None, pa.py_buffer(words)]
-    )
-    return narrow.cast(DECIMAL)
 
 
 class _HashingFile:
@@ -491,7 +495,7 @@ class _StatsOfDay:
         self._snapshot: tuple[int, bytes] | None = None
 
     def add(self, table: pa.Table) -> None:
-        ts = table.column("ts_event").to_numpy()
+        ts = numbers(table.column("ts_event"))
         if self._first is None:
             self._first = self._last = int(ts[0])
         if self._spec.gap_ns is not None:
@@ -503,12 +507,12 @@ class _StatsOfDay:
             self._add_ids(table, *self._spec.continuous_ids)
         names = set(table.column_names)
         if {"best_bid_price", "best_ask_price"} <= names:
-            bid = table.column("best_bid_price").to_numpy()
-            ask = table.column("best_ask_price").to_numpy()
+            bid = numbers(table.column("best_bid_price"))
+            ask = numbers(table.column("best_ask_price"))
             self._count("crossed_quotes", bid > ask)
             self._count("locked_quotes", bid == ask)
         if self._spec.name == "klines":
-            self._count("zero_volume_bars", table.column("volume").to_numpy() == 0)
+            self._count("zero_volume_bars", numbers(table.column("volume")) == 0)
         if self._spec.name == "metrics":
             self._counts["blank_cells"] = self._counts.get("blank_cells", 0) + sum(
                 table.column(c.name).null_count for c in self._spec.columns if c.nullable
@@ -520,8 +524,8 @@ class _StatsOfDay:
         self._counts[name] = self._counts.get(name, 0) + int(np.count_nonzero(mask))
 
     def _add_ids(self, table: pa.Table, first_name: str, last_name: str) -> None:
-        first = table.column(first_name).to_numpy()
-        last = table.column(last_name).to_numpy()
+        first = numbers(table.column(first_name))
+        last = numbers(table.column(last_name))
         previous = np.concatenate(
             [[first[0] - 1 if self._last_id is None else self._last_id], last]
         )

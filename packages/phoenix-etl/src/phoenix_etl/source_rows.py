@@ -21,10 +21,18 @@ import numpy as np
 import pyarrow as pa
 from phoenix_schemas.timestamps import NS_PER_DAY, day_start, utc_day
 
+from phoenix_etl.arrays import mask_array, numbers
 from phoenix_etl.errors import RejectLimitError, SourceError
 from phoenix_etl.inventory import SourceFile
 from phoenix_etl.normalize import FileContext, Normalizer, Rows, epoch_unit_of
-from phoenix_etl.parsing import BlockParser, Parsed, Precisions, Reject, sniff_header
+from phoenix_etl.parsing import (
+    BlockParser,
+    Parsed,
+    Precisions,
+    Reject,
+    sniff_header,
+    written_decimals,
+)
 from phoenix_etl.reading import Block, SourceReader
 
 SMALL_FILE_REJECTS = 10
@@ -207,7 +215,10 @@ class _FileStream:
         first, _, rest = block.data.partition(b"\n")
         text = first.removesuffix(b"\r").decode("utf-8", "backslashreplace")
         columns, self.has_header = sniff_header(self._file.spec, text, self._file.path)
-        self._parser = BlockParser(columns, self._options.precisions)
+        second = rest.partition(b"\n")[0] if self.has_header else first
+        row = second.removesuffix(b"\r").decode("utf-8", "backslashreplace")
+        written = written_decimals(columns, row)
+        self._parser = BlockParser(columns, self._options.precisions, written)
         if not self.has_header:
             return block
         return Block(block.first_line + 1, rest, block.lines - 1)
@@ -267,8 +278,8 @@ def _route(
     """Send rows to their days; the number of rows kept."""
     if table.num_rows == 0:
         return 0
-    ts_event = table.column("ts_event").to_numpy()
-    ts_init = table.column("ts_init").to_numpy()
+    ts_event = numbers(table.column("ts_event"))
+    ts_init = numbers(table.column("ts_init"))
     first, last = int(ts_event.min()), int(ts_event.max())
     tally.first_ts = first if tally.first_ts is None else min(tally.first_ts, first)
     tally.last_ts = last if tally.last_ts is None else max(tally.last_ts, last)
@@ -289,7 +300,7 @@ def _route(
                 tally.superseded += int(np.count_nonzero(replaced))
                 keep &= ~replaced
     if not keep.all():
-        table = table.filter(pa.array(keep))
+        table = table.filter(mask_array(keep))
         ts_init = ts_init[keep]
         if not len(ts_init):
             return 0
@@ -297,9 +308,9 @@ def _route(
     if days[0] == days[1]:
         spills.write(utc_day(int(ts_init[0])), table, tally)
         return len(ts_init)
-    numbers = ts_init // NS_PER_DAY
-    for number in np.unique(numbers).tolist():
-        part = table.filter(pa.array(numbers == number))
+    day_of = ts_init // NS_PER_DAY
+    for number in np.unique(day_of).tolist():
+        part = table.filter(mask_array(day_of == number))
         spills.write(utc_day(number * NS_PER_DAY), part, tally)
     return len(ts_init)
 
@@ -307,7 +318,7 @@ def _route(
 def _inversions(tally: _Tally, table: pa.Table, key: tuple[str, ...]) -> int:
     """Rows that come before their predecessor in (ts_event, key), in file order."""
     names = ["ts_event", *(k for k in key if k != "ts_event")]
-    columns = [table.column(name).to_numpy() for name in names]
+    columns = [numbers(table.column(name)) for name in names]
     smaller = np.zeros(len(columns[0]) - 1, bool)
     equal = np.ones(len(columns[0]) - 1, bool)
     for values in columns:
@@ -319,12 +330,19 @@ def _inversions(tally: _Tally, table: pa.Table, key: tuple[str, ...]) -> int:
     return int(np.count_nonzero(smaller)) + int(across)
 
 
+def allowed_rejects(rows: int, *, strict: bool, max_share: float) -> float:
+    """How many of a file's rows may be rejected before the file is refused."""
+    if strict or max_share == 0:
+        return 0
+    return max(rows * max_share, min(SMALL_FILE_REJECTS, rows / 10))
+
+
 def _check_reject_share(
     tally: _Tally, rejects: list[Reject], name: str, options: ReadOptions
 ) -> None:
-    allowed = tally.rows_read * options.max_reject_share
-    if options.max_reject_share > 0:
-        allowed = max(allowed, min(SMALL_FILE_REJECTS, tally.rows_read / 10))
+    allowed = allowed_rejects(
+        tally.rows_read, strict=options.strict, max_share=options.max_reject_share
+    )
     if tally.rejected > allowed:
         first = rejects[0]
         raise RejectLimitError(

@@ -245,7 +245,7 @@ def _check_sources(
             )
         else:
             intact.add(path)
-            rejected[path] = _lines_listed(catalog / rejects_path(source), path)
+            rejected[path] = _lines_listed(catalog / rejects_path(source, path), path)
             if len(rejected[path]) != entry.report.rejected:
                 result.problems.append(
                     f"{path}: {entry.report.rejected} lines were rejected, its rejects file lists "

@@ -29,6 +29,7 @@ from phoenix_runner.errors import InterruptedRunError, RunnerError
 from phoenix_runner.fills import Fill, FundingPayment, attribute
 from phoenix_runner.interrupts import stop_on_signal
 from phoenix_runner.recorder import MARKOUT_SECONDS, RunRecorder, rows_table
+from phoenix_runner.records import RecordTables
 from phoenix_runner.replay import DEFAULT_WINDOW_NS, Replay, delivery
 from phoenix_runner.suite import Suite
 from phoenix_runner.summary import RunRecord
@@ -56,6 +57,8 @@ class RunResult:
     equity: pa.Table
     marks: pa.Table
     decisions: pa.Table | None
+    records: dict[str, pa.Table]
+    """By file name: the signal trace, if asked for, and the reports of parent orders."""
     open_positions: dict[str, str]
     refusals: dict[str, dict[str, int]]
     rows: dict[str, dict[str, int]]
@@ -113,6 +116,7 @@ def run_backtest(
         insert_latency_ns=latency.insert_ms * NS_PER_MS,
         cancel_latency_ns=latency.cancel_ms * NS_PER_MS,
         decisions=DecisionTable() if config.trace.decisions else None,
+        records=RecordTables(signals=config.trace.signals),
     )
     with collecting_here(), stop_on_signal(control):
         return _run(suite, replay, control, window_ns, progress)
@@ -278,6 +282,7 @@ def _collect(
         equity=equity,
         marks=recorder.marks_table(),
         decisions=decisions,
+        records=control.records.tables() if isinstance(control.records, RecordTables) else {},
         open_positions={name: str(p.signed_qty) for name, p in sorted(still_open.items())},
         refusals=refusals,
         rows=replay.rows(),
@@ -291,7 +296,7 @@ def _by_time(order: Any) -> tuple[int, int, str]:
     order_id = str(order.client_order_id)
     if order_id.startswith(LIQUIDATION):
         return order.ts_init, -1, str(order.instrument_id)
-    return order.ts_init, _number(order_id), str(order.strategy_id)
+    return order.ts_init, _number(order_id), f"{order.strategy_id} {order_id}"
 
 
 def _order_names(orders: list[Any]) -> dict[str, str]:
@@ -306,8 +311,12 @@ def _order_names(orders: list[Any]) -> dict[str, str]:
 
 
 def _number(identifier: str) -> int:
-    """The counter at the end of an order or trade id."""
-    return int(identifier.rpartition("-")[2])
+    """The counter at the end of an order or trade id; a spawned order (-E1) has its parent's.
+
+    >>> _number("O-20240101-065659-001-001-2-E1")
+    2
+    """
+    return int(identifier.partition("-E")[0].rpartition("-")[2])
 
 
 def _purpose(order: Any) -> str:

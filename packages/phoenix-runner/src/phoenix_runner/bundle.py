@@ -23,6 +23,10 @@
   float64 (mid of the quote in force; null before any); `position` float64 (signed quantity)
 - `decision_trace.parquet`, if asked for: `ts_ns` int64; `strategy_id, instrument_id` string;
   `values` map of string to float64; `gates, intent` string
+- `signal_trace.parquet`, if asked for: `strategy_id`, `instrument_id` and the columns of the
+  strategy's signal record, see `phoenix_schemas.signal_records`
+- `twap_parents.parquet`, if any: a row per parent order of the TWAP algorithm, the columns of
+  `phoenix_strategies.twap_algorithm.TwapReport`
 - `manifest_ref.json`: `catalog_digest`, `rows` replayed by type and instrument, `gaps` in the data
 - `config_resolved.yaml`: the suite as run, every default written out, paths included
 - `environment.json`: Phoenix, NautilusTrader, Python and library versions, platform, git commit

@@ -351,6 +351,9 @@ class TraceSection(Section, frozen=True, kw_only=True):
     """What a run writes down beyond its results."""
 
     decisions: bool = False
+    """Every decision: values, gates that refused, what was intended."""
+    signals: bool = False
+    """Every record of the signal engine."""
 
 
 class SuiteConfig(Section, frozen=True, kw_only=True):

@@ -156,6 +156,8 @@ def run_files(
     files.parquet("marks.parquet", result.marks)
     if result.decisions is not None:
         files.parquet("decision_trace.parquet", result.decisions)
+    for name, table in sorted(result.records.items()):
+        files.parquet(name, table)
     files.json(
         "manifest_ref.json", {"catalog_digest": digest, "rows": result.rows, "gaps": result.gaps}
     )

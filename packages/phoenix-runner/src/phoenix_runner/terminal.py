@@ -125,9 +125,8 @@ def runs_table(found: Sequence[dict[str, Any]]) -> str:
     table = Table("run", "suite", "mode", "strategy", "from", "to", "net", "fills")
     for run in found:
         table.add_row(
-            run["run"], run["suite"] or "", run["mode"], run["strategy"],
-            run["start_utc"], run["end_utc"], f"{_money(run['net'])} {run['currency']}",
-            str(run["fills"]),
+            run["run"], run["suite"] or "", run["mode"], run["strategy"], run["start_utc"],
+            run["end_utc"], f"{_money(run['net'])} {run['currency']}", str(run["fills"]),
         )  # fmt: skip
     return _render(table)
 

@@ -88,6 +88,7 @@ class PhoenixSettings(StrategySettings, frozen=True, kw_only=True, forbid_unknow
             )
         if self.caps.max_leverage is not None:
             raise ValueError("caps.max_leverage must be given as max_leverage, beside caps")
+        self.engine_config()  # the engine's own bounds
 
     def engine_config(self) -> CompositeLpiConfig:
         """The signal engine's parameters, for prices and sizes as Nautilus's raw integers."""
