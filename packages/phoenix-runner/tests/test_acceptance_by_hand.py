@@ -2,20 +2,21 @@
 
 BTCUSDT-PERP, 10,000 USDT, maker 2 bps, taker 4 bps, funding at 08:00 and 16:00.
 
-| time  | what                                   | quantity x price   | cash        | fee       |
-|-------|----------------------------------------|--------------------|-------------|-----------|
-| 07:00 | market buy, at the ask                 | 0.5 x 40,000.10    | -20,000.050 |  8.000020 |
-| 07:30 | limit sell rests, a trade takes it 07:45 | 0.2 x 40,100.00  |  +8,020.000 |  1.604000 |
-| 08:00 | funding: long 0.3, mark 40,050, +1 bp  | 0.3 x 40,050       |    -1.2015  |           |
-| 09:00 | market sell, at the bid, through zero  | 0.8 x 40,200.00    | +32,160.000 | 12.864000 |
-| 16:00 | funding: short 0.5, mark 40,300, -2 bp | 0.5 x 40,300       |    -4.0300  |           |
-| 17:00 | market buy, at the ask                 | 0.5 x 39,900.10    | -19,950.050 |  7.980020 |
+| time  | what                                                | quantity x price | cash       | fee      |
+|-------|-----------------------------------------------------|------------------|------------|----------|
+| 07:00 | market buy, at the ask                              | 0.5 x 40,000.10  | -20,000.05 | 8.000020 |
+| 07:30 | limit sell joins 5.000 at the ask: they trade 07:40 |                  |            |          |
+| 07:45 | ... and it does                                     | 0.2 x 40,080.10  |  +8,016.02 | 1.603204 |
+| 08:00 | funding: long 0.3, mark 40,050, +1 bp               | 0.3 x 40,050     |    -1.2015 |          |
+| 09:00 | market sell, at the bid, through zero               | 0.8 x 40,200.00  | +32,160.00 | 12.86400 |
+| 16:00 | funding: short 0.5, mark 40,300, -2 bp              | 0.5 x 40,300     |    -4.0300 |          |
+| 17:00 | market buy, at the ask                              | 0.5 x 39,900.10  | -19,950.05 | 7.980020 |
 
-Cash of the trades 229.90, fees 30.44804, funding 5.2315: net 194.22046.
+Cash of the trades 225.92, fees 30.447244, funding 5.2315: net 190.241256.
 
 Against the mids in force (40,000.05; 40,080.05; 40,200.05; 39,900.05) the trades would have made
-0.5 x -40,000.05 + 0.2 x 40,080.05 + 0.8 x 40,200.05 - 0.5 x 39,900.05 = 226.000; the resting order
-earned 0.2 x 19.95 = 3.990 over the mid, the three others paid 0.05 a unit on 1.8: spread +3.900.
+0.5 x -40,000.05 + 0.2 x 40,080.05 + 0.8 x 40,200.05 - 0.5 x 39,900.05 = 226.00; the resting order
+earned 0.05 a unit on 0.2, the three others paid it on 1.8: spread -0.08.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ PRICES = [  # from this minute on, the bid stands here and the ask 0.10 above
     (0, 40_000), (7 * 60 + 10, 40_080), (8 * 60 + 30, 40_200), (15 * 60, 40_290),
     (16 * 60 + 30, 39_900),
 ]  # fmt: skip
-SCRIPT = ["07:00 buy 0.5", "07:30 sell 0.2 @ 40100.00", "09:00 sell 0.8", "17:00 buy 0.5"]
+SCRIPT = ["07:00 buy 0.5", "07:30 sell 0.2 @ 40080.10", "09:00 sell 0.8", "17:00 buy 0.5"]
 
 
 def write_day(root: Path) -> None:
@@ -42,8 +43,9 @@ def write_day(root: Path) -> None:
     write(root, "QuoteTick", quotes)
     trades = [
         trade(START + 6 * HOUR, "40000.10", "0.100", "BUY", 1),
-        trade(START + 7 * HOUR + 45 * MINUTE, "40100.00", "0.300", "BUY", 2),
-        trade(START + 10 * HOUR, "40200.00", "0.100", "SELL", 3),
+        trade(START + 7 * HOUR + 40 * MINUTE, "40080.10", "5.000", "BUY", 2),
+        trade(START + 7 * HOUR + 45 * MINUTE, "40080.10", "0.300", "BUY", 3),
+        trade(START + 10 * HOUR, "40200.00", "0.100", "SELL", 4),
     ]
     write(root, "TradeTick", trades)
     marks = [(8 * HOUR - SECOND, "40050.00"), (16 * HOUR - SECOND, "40300.00")]
@@ -74,7 +76,7 @@ def test_a_day_matches_the_paper_to_the_cent(tmp_path: Path) -> None:
         for f in result.fills
     ] == [
         (420, "BUY", "0.500", "40000.10", "TAKER", Decimal("8.000020"), "40000.05"),
-        (465, "SELL", "0.200", "40100.00", "MAKER", Decimal("1.604000"), "40080.05"),
+        (465, "SELL", "0.200", "40080.10", "MAKER", Decimal("1.603204"), "40080.05"),
         (540, "SELL", "0.800", "40200.00", "TAKER", Decimal("12.864000"), "40200.05"),
         (1020, "BUY", "0.500", "39900.10", "TAKER", Decimal("7.980020"), "39900.05"),
     ]  # fmt: skip
@@ -84,17 +86,17 @@ def test_a_day_matches_the_paper_to_the_cent(tmp_path: Path) -> None:
 
     parts = result.record.attribution
     assert parts.gross == Decimal("226.000")
-    assert parts.spread == Decimal("3.900")
-    assert parts.fees == Decimal("-30.44804")
+    assert parts.spread == Decimal("-0.08")
+    assert parts.fees == Decimal("-30.447244")
     assert parts.funding == Decimal("-5.2315")
-    assert parts.net == Decimal("194.22046")
-    assert result.record.final_equity == Decimal("10194.22046")
+    assert parts.net == Decimal("190.241256")
+    assert result.record.final_equity == Decimal("10190.241256")
     # Two positions: long from 07:00, turned over at 09:00 into the short that ends at 17:00.
     long, short = result.positions
     assert (long["entry"], long["peak_qty"], short["entry"], short["peak_qty"]) == (
         "BUY", "0.500", "SELL", "0.500",
     )  # fmt: skip
-    assert Decimal(long["realized_pnl"]) + Decimal(short["realized_pnl"]) == Decimal("194.22046")
+    assert Decimal(long["realized_pnl"]) + Decimal(short["realized_pnl"]) == Decimal("190.241256")
 
 
 def test_equity_on_the_way_is_what_could_be_had_then(tmp_path: Path) -> None:

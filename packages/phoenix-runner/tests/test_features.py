@@ -112,7 +112,7 @@ def test_a_signal_that_leads_is_told_from_one_that_follows(root: Path, tmp_path:
     folder, found = run_decay(suite_over(root), signals=["fast"], draws=200)
     rows = {(r.kind, r.horizon_ns): r for r in found["fast"]}
     assert set(found) == {"fast"}
-    assert rows["predictive", MINUTE].observations == 329
+    assert rows["predictive", MINUTE].observations == 328
     assert rows["contemporaneous", 15 * MINUTE].blocks >= 20
     for name in ("decay.csv", "decay.json", "report.html", "bundle.sha256"):
         assert (folder / name).is_file()

@@ -153,6 +153,7 @@ def _checked(config: SuiteConfig, source: str) -> Suite:
         )
     if config.data.bars_from_trades and not {"Bar", "TradeTick"} <= include:
         raise refuse("data.bars_from_trades", "must go with Bar and TradeTick in data.include")
+    config = _with_queues(config, spec, settings)
     _check_execution(config, spec, settings, refuse)
     _check_pins(config, spec, settings, refuse)
     return Suite(config=config, spec=spec, settings=settings, instruments=instruments)
@@ -199,6 +200,24 @@ def _specs(config: SuiteConfig) -> tuple[dict[str, InstrumentSpec], str]:
     elif (beside := Path(catalog) / SPECS_FILE).is_file():
         return load_instrument_specs(beside), str(beside)
     return load_instrument_specs(), "the packaged baseline"
+
+
+def _with_queues(
+    config: SuiteConfig, spec: StrategySpec, settings: StrategySettings
+) -> SuiteConfig:
+    """The config with `trade_execution` and `queue_position` decided where it leaves them open."""
+    execution = config.execution
+    resting = "TradeTick" in config.data.include and spec.posts_limit_orders(settings)
+    trades = execution.trade_execution
+    if trades is None:
+        trades = resting or bool(execution.queue_position)
+    queue = execution.queue_position
+    decided = msgspec.structs.replace(
+        execution,
+        trade_execution=trades,
+        queue_position=trades and resting if queue is None else queue,
+    )
+    return msgspec.structs.replace(config, execution=decided)
 
 
 def _check_execution(
