@@ -7,6 +7,7 @@ settings as the type of `strategy.config`, so that an error in them names file, 
 from __future__ import annotations
 
 import contextlib
+import functools
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -199,7 +200,13 @@ def _specs(config: SuiteConfig) -> tuple[dict[str, InstrumentSpec], str]:
                     return load_instrument_specs(copy), f"{SPECS_FILE} of the catalog"
     elif (beside := Path(catalog) / SPECS_FILE).is_file():
         return load_instrument_specs(beside), str(beside)
-    return load_instrument_specs(), "the packaged baseline"
+    return _packaged_specs(), "the packaged baseline"
+
+
+@functools.cache
+def _packaged_specs() -> dict[str, InstrumentSpec]:
+    """Read once: a suite of many runs is checked as many times."""
+    return load_instrument_specs()
 
 
 def _with_queues(
