@@ -116,10 +116,7 @@ class CatalogStore:
         manifest: after a crash at any instant, all of it or nothing of it is to be seen once the
         catalog is opened again by phoenix-etl."""
         targets = {target for _, target in moves}
-        folders = {self.staging}
-        for source, _ in moves:
-            folders.update(p for p in source.parents if self.staging in p.parents)
-        for folder in sorted(folders):
+        for folder in sorted({self.staging, *(source.parent for source, _ in moves)}):
             durable.sync_folder(folder)
         durable.write_file(self._next_manifest, manifest)
         journal = {

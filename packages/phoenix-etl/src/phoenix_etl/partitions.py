@@ -51,7 +51,8 @@ class Part:
 
 @dataclass(frozen=True)
 class PartitionTask:
-    """What to build: the parts in any order, the instrument, and the staging folder."""
+    """What to build: the parts in any order, and the instrument. Its files are staged side by side
+    as `<staging>-<n>.parquet`, in the order of the targets."""
 
     spec: DatasetSpec
     instrument_id: str
@@ -120,9 +121,10 @@ class Conflict:
 
 @dataclass(frozen=True)
 class Partition:
-    """Result of a build. `files` lie in the task's staging folder under their catalog paths."""
+    """Result of a build: catalog files, and where each lies in the staging area."""
 
     files: tuple[WrittenFile, ...]
+    staged: tuple[Path, ...]
     inputs: dict[str, InputCounts]
     stats: PartitionStats | None
     conflicts: tuple[Conflict, ...]
@@ -157,17 +159,23 @@ def build_partition(task: PartitionTask) -> Partition:
             conflicts=conflicts,
         )
     if not keep.any():
-        return Partition((), inputs, None, tuple(losers.conflicts))
+        return Partition((), (), inputs, None, tuple(losers.conflicts))
 
     slices = _Slices(rows, order, keep, is_ordered, task.memory_budget_bytes)
-    writers = [_TargetWriter(task, target, rows, keep) for target in task.spec.targets]
+    writers = [
+        _TargetWriter(
+            task, target, rows, keep, task.staging.with_name(f"{task.staging.name}-{n}.parquet")
+        )
+        for n, target in enumerate(task.spec.targets)
+    ]
     stats = _StatsOfDay(task.spec)
     for table in slices:
         stats.add(table)
         for writer in writers:
             writer.write(table)
     files = tuple(writer.close() for writer in writers)
-    return Partition(files, inputs, stats.result(), tuple(losers.conflicts))
+    staged = tuple(writer.staged for writer in writers)
+    return Partition(files, staged, inputs, stats.result(), tuple(losers.conflicts))
 
 
 def _strictly_increasing(columns: list[np.ndarray]) -> bool:
@@ -326,8 +334,14 @@ class _TargetWriter:
     """Writes one catalog type of a partition, in row groups of fixed size."""
 
     def __init__(
-        self, task: PartitionTask, target: Target, rows: pa.Table, keep: np.ndarray
+        self,
+        task: PartitionTask,
+        target: Target,
+        rows: pa.Table,
+        keep: np.ndarray,
+        staged: Path,
     ) -> None:
+        self.staged = staged
         self._task = task
         self._target = target
         self._type = catalog_type(target.type_name)
@@ -339,9 +353,8 @@ class _TargetWriter:
             price = task.precisions.of(Kind.PRICE_8)
         self._schema = self._type.schema(self._identifier, price, task.precisions.size)
         self.path = f"{self._type.folder(self._identifier)}/{file_name(self._first, self._last)}"
-        location = task.staging / self.path
-        location.parent.mkdir(parents=True, exist_ok=True)
-        self._sink = _HashingFile(location)
+        staged.parent.mkdir(parents=True, exist_ok=True)
+        self._sink = _HashingFile(staged)
         self._writer = pq.ParquetWriter(
             pa.PythonFile(self._sink, mode="w"),
             self._schema,

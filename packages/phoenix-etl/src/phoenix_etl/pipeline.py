@@ -269,6 +269,7 @@ class _Run:
         self._rows_read = 0
         self._read_count = 0
         self._run_failed: dict[str, str] = {}
+        self._texts = 0
 
     def execute(self, executor: Executor | None, recovered: bool) -> IngestResult:
         unknown = [s for s in self._states.values() if not self._is_known(s)]
@@ -443,7 +444,7 @@ class _Run:
         except FileNotFoundError:
             return False
 
-    def finish_build(self, key: DayKey, inputs: dict[str, str], built: Partition, at: Path) -> None:
+    def finish_build(self, key: DayKey, inputs: dict[str, str], built: Partition) -> None:
         market, dataset, symbol, day = key
         name = "/".join(key)
         self._drop(name)
@@ -456,8 +457,8 @@ class _Run:
                 texts = lines_of(self._states[source].plan.source, {c.line for c in mine})
                 rows += [(source, Reject(c.line, c.reason, texts[c.line])) for c in mine]
             self._stage_file(conflicts, _rejects_csv(rows))
-        for file in built.files:
-            self._staged.moves.append((at / file.path, file.path))
+        for file, staged in zip(built.files, built.staged, strict=True):
+            self._staged.moves.append((staged, file.path))
         instrument = next(self._states[p].plan.instrument for p in inputs if p in self._states)
         self._partitions[name] = PartitionEntry(
             market=self._files[next(iter(inputs))].market,
@@ -500,12 +501,9 @@ class _Run:
             self._staged.removals.append(target)
 
     def _stage_file(self, target: str, data: bytes) -> None:
-        staged = self._store.staging / "files" / target
-        staged.parent.mkdir(parents=True, exist_ok=True)
-        with staged.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
+        self._texts += 1
+        staged = self._store.staging / "texts" / str(self._texts)
+        durable.write_new(staged, data)
         self._staged.moves = [m for m in self._staged.moves if m[1] != target]
         self._staged.moves.append((staged, target))
         self._staged.changed = True
@@ -520,13 +518,11 @@ class _Run:
         ParquetDataCatalog(str(folder)).write_instruments(instruments)
         for path in sorted(folder.rglob("*.parquet")):
             target = path.relative_to(folder).as_posix()
-            sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+            data = path.read_bytes()
+            sha256 = hashlib.sha256(data).hexdigest()
             if self._instruments.get(target) != sha256 or not (self._store.root / target).exists():
                 self._instruments[target] = sha256
-                with path.open("rb") as stream:
-                    os.fsync(stream.fileno())
-                self._staged.moves.append((path, target))
-                self._staged.changed = True
+                self._stage_file(target, data)
         specs_path = self._config.instrument_specs_path
         text = Path(specs_path).read_text("utf-8") if specs_path else default_specs_text()
         copy = self._store.root / "instrument_specs.yaml"
@@ -725,25 +721,24 @@ class _Scheduler:
     def _build(self, key: DayKey, inputs: dict[str, str]) -> None:
         plan = self._run._states[next(iter(inputs))].plan
         self._serial += 1
-        staging = self._run._store.staging / "built" / str(self._serial)
         task = PartitionTask(
             spec=plan.spec,
             instrument_id=plan.instrument.instrument_id,
             precisions=plan.options.precisions,
             parts=tuple(Part(path, self._spills[path, key[3]]) for path in inputs),
-            staging=staging,
+            staging=self._run._store.staging / "built" / str(self._serial),
             memory_budget_bytes=self._run._config.memory_budget_bytes,
         )
         if self._pool is None:
             built = build_partition(task)
             self._discard_spills(key)
-            self._run.finish_build(key, inputs, built, staging)
+            self._run.finish_build(key, inputs, built)
             return
 
         def finished(future: Future[Partition]) -> None:
             built = future.result()
             self._discard_spills(key)
-            self._run.finish_build(key, inputs, built, staging)
+            self._run.finish_build(key, inputs, built)
 
         self._running[self._pool.submit(build_partition, task)] = finished
 

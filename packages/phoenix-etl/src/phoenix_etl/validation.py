@@ -146,6 +146,9 @@ def validation_report(manifest: Manifest) -> str:
     lines += [f"Catalog digest `{manifest.catalog_digest}`.", ""]
     if found.problems:
         lines += ["## Needs attention", "", *(f"- {p}" for p in found.problems), ""]
+    if manifest.unrecognised:
+        odd = sorted(manifest.unrecognised.items())
+        lines += ["## Files not read", "", *(f"- not read: {p}: {why}" for p, why in odd), ""]
     lines += ["## Ledger", ""]
     lines += [
         "Rows read = written + duplicates + conflicts + rejected + out of range + superseded.",
@@ -229,8 +232,13 @@ def _days(days: tuple[dt.date, ...]) -> str:
 
 def _coverage(manifest: Manifest) -> Iterable[Coverage]:
     covered: dict[tuple[str, str], set[dt.date]] = defaultdict(set)
+    elsewhere: dict[tuple[str, str], set[dt.date]] = defaultdict(set)
     for entry in manifest.files.values():
-        covered[f"{entry.market}/{entry.dataset}", entry.symbol] |= set(days_of_key(entry.date_key))
+        key = (f"{entry.market}/{entry.dataset}", entry.symbol)
+        covered[key] |= set(days_of_key(entry.date_key))
+        if entry.period == "daily" and entry.report.rows_read and not entry.report.days:
+            # Its rows are superseded, out of range or rejected: the ledger tells, it is not empty.
+            elsewhere[key] |= set(days_of_key(entry.date_key))
     with_data: dict[tuple[str, str], dict[dt.date, int]] = defaultdict(dict)
     for part in manifest.partitions.values():
         rows = sum(i.counts.written for i in part.inputs.values())
@@ -247,7 +255,7 @@ def _coverage(manifest: Manifest) -> Iterable[Coverage]:
             first=span[0],
             last=span[1],
             data=len(data),
-            empty=tuple(d for d in whole if d in days and d not in data),
+            empty=tuple(d for d in whole if d in days - elsewhere[dataset, symbol] - set(data)),
             missing=tuple(d for d in whole if d not in days and d not in data),
             rows=sum(data.values()),
         )
