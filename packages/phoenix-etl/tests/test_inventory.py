@@ -121,7 +121,9 @@ def test_wrong_roots_are_refused(dumps, tmp_path: Path) -> None:
     dumps.put("file", "x")
     with pytest.raises(UsageError, match="raw root must be a folder"):
         take_inventory([dumps.root / "file"])
-    with pytest.raises(NothingFoundError, match=r"no dump file under .*; 1 files there are not dump"):
+    with pytest.raises(
+        NothingFoundError, match=r"no dump file under .*; 1 files there are not dump"
+    ):
         take_inventory([dumps.root])
 
 

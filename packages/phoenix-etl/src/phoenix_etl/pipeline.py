@@ -384,6 +384,7 @@ class _Run:
             fingerprint=state.plan.fingerprint(result.report.sha256),
             start_ns=state.plan.options.start_ns,
             end_ns=state.plan.options.end_ns,
+            replaced_days=sorted(d.isoformat() for d in state.plan.options.replaced_days),
             report=result.report,
         )
         self._index(source.path, self._files[source.path])
