@@ -98,7 +98,7 @@ GOOD: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"step_ns": 4 * DAY}, "step_ns must be at least test_ns"),
+        ({"step_ns": 5 * DAY - 1}, "step_ns must be at least test_ns"),
         ({"horizon_ns": 2 * DAY}, "purge_ns must be at least the longest holding"),
         ({"purge_ns": 10 * DAY}, "purge_ns must be shorter than train_ns"),
         ({"end_ns": 15 * DAY - 1}, "must fit the range"),

@@ -68,7 +68,7 @@ def test_the_same_bundle_gives_the_same_bytes(
         tmp_path, days=12, gaps=((3000, 4500),), refusals={"spread": 12, "<stale> & quote": 3}
     )
     # Elsewhere, and for a user whose matplotlib is set up differently.
-    with mpl.rc_context({"font.size": 20, "axes.grid": False, "timezone": "US/Pacific"}):
+    with mpl.rc_context({"xtick.direction": "in", "axes.xmargin": 0.3, "timezone": "US/Pacific"}):
         assert write_report(again).read_text(encoding="utf-8") == html
 
 

@@ -11,16 +11,27 @@ import msgspec
 import pytest
 from cascade_market import CASCADE_TO, market
 from engine_market import INSTRUMENT, SECOND, START, engine_with
-from nautilus_trader.model import ClientId, CustomData
+from nautilus_trader.model import ClientId, CustomData, TimeInForce
 from phoenix_schemas.custom_data import register_custom_data
 from phoenix_strategies import registry
 from phoenix_strategies.run_control import RunControl
+from phoenix_strategies.twap_algorithm import TwapReport
 
 SUITES: dict[str, dict[str, Any]] = {
     "ema_cross": {"fast_bars": 2, "slow_bars": 4},
     "liquidity_pressure": {"lookback_bars": 4, "entry_threshold": 0.05, "exit_threshold": 0.01},
+    "phoenix": {
+        "vol_bucket_size": 100_000, "fsi_window": 50, "min_history": 20, "rv_window_minutes": 5,
+        "lpi_entry_threshold": 0.4, "oi_z_threshold": 0.5, "entry_ttl_secs": 20, "max_hold_secs": 60,
+    },
     "phoenix_lpi": {"bucket_interval_ms": 2_000, "z_window_buckets": 200},
-}
+    "toxicity_volatility": {
+        "short_minutes": 2, "long_minutes": 6, "z_min_count": 3, "vpin_bucket": 1.0,
+        "crowding_weights": [0, 1, 1],
+        "f1_min": -3.0, "abs_f2_min": 0.2, "crowding_threshold": 3.0, "toxicity_percentile": 95,
+        "risk_budget_bps": 30, "h_max_bars": 2,
+    },
+}  # fmt: skip
 
 
 @dataclass
@@ -80,7 +91,7 @@ strategies = pytest.mark.parametrize("name", SUITES)
 
 
 @strategies
-def test_it_trades_and_leaves_nothing_open(name: str) -> None:
+def test_slip_19_it_trades_and_leaves_nothing_open_on_stop(name: str) -> None:
     o = ordinary(name)
     assert any(order.filled_qty.as_decimal() > 0 for order in o.orders)
     # Closed in on_stop, after which a strategy hears no more events: the engine's books count.
@@ -171,6 +182,12 @@ def largest_position(o: Outcome) -> Decimal:
     return largest
 
 
+@strategies
+def test_slip_20_no_order_asks_for_all_or_nothing(name: str) -> None:
+    # An L1 book cannot answer fill-or-kill: it refuses what exceeds the displayed size.
+    assert {x.time_in_force for x in ordinary(name).orders} <= {TimeInForce.GTC, TimeInForce.GTD}
+
+
 @pytest.mark.parametrize("name", ["liquidity_pressure", "phoenix_lpi"])
 @pytest.mark.parametrize("latency", [0, SECOND // 5])
 def test_slip_20_a_position_is_never_doubled(name: str, latency: int) -> None:
@@ -254,3 +271,53 @@ def test_signal_snapshots_are_recorded_once_per_bucket() -> None:
     times = [record.ts_event for record in o.records]
     assert times == sorted(set(times))
     assert len(times) > 400
+
+
+def test_toxicity_publishes_a_volatility_signal_at_each_decision() -> None:
+    o = ordinary("toxicity_volatility")
+    times = {r.ts_event for r in o.records if type(r).__name__ == "VolatilitySignal"}
+    assert times >= {ts for ts, *_ in o.decisions}
+    assert len(times) > len(o.decisions)  # VPIN crossed its threshold in between
+
+
+@pytest.mark.parametrize("side_of_market", [False, True])
+def test_toxicity_through_twap_keeps_the_books_and_reports_each_parent(
+    side_of_market: bool,
+) -> None:
+    values = SUITES["toxicity_volatility"] | {
+        "execution": "twap", "twap": {"horizon_secs": 30, "interval_secs": 5, "half_life_secs": 60},
+    }  # fmt: skip
+    end = START + 890 * SECOND
+    o = Outcome(
+        "toxicity_volatility", values, market(mirrored=side_of_market), {"trading_end_ns": end}
+    )
+    reports = [r for r in o.records if isinstance(r, TwapReport)]
+    assert len(reports) >= 2
+    assert {r.client_order_id for r in reports} <= {str(x.client_order_id) for x in o.orders}
+    for r in reports:
+        assert r.filled + r.abandoned == r.quantity
+        assert r.participation is not None
+        assert 0 < r.participation < 1
+        assert r.shortfall_bps is not None
+        assert abs(r.shortfall_bps) < 50
+    assert o.strategy.ledger.position == 0
+    assert o.strategy.ledger.working() is None
+    assert not o.engine.cache.positions_open()
+
+
+def test_toxicity_with_passive_entries_rests_at_the_touch_and_expires() -> None:
+    values = SUITES["toxicity_volatility"] | {"execution": "limit", "entry_ttl_secs": 20}
+    o = Outcome("toxicity_volatility", values, market())
+    entries = [x for x in o.orders if x.tags == ["entry"]]
+    assert entries
+    for x in entries:
+        assert x.is_post_only
+        assert x.ts_last - x.ts_init <= 20 * SECOND + SECOND // 2
+
+
+def test_v_of_vpin_is_fitted_on_the_first_minutes_only() -> None:
+    values = {k: v for k, v in SUITES["toxicity_volatility"].items() if k != "vpin_bucket"}
+    o = Outcome("toxicity_volatility", values | {"fit_minutes": 3}, market())
+    volumes = [x.volume.as_double() for x in market() if type(x).__name__ == "Bar"]
+    assert o.strategy.signal.config.vpin_bucket == sorted(volumes[:3])[1]
+    assert o.decisions[0][0] > START + 180 * SECOND

@@ -128,6 +128,9 @@ def validation_report(manifest: Manifest) -> str:
     lines += [f"Catalog digest `{manifest.catalog_digest}`.", ""]
     if found.problems:
         lines += ["## Needs attention", "", *(f"- {p}" for p in found.problems), ""]
+    if found.unrecognised:
+        lines += ["## Files not read", ""]
+        lines += [*(f"- not read: {path}: {reason}" for path, reason in found.unrecognised), ""]
     lines += _ledger_lines(manifest)
     lines += _coverage_lines(found.coverage)
     lines += ["## Defects of the source", ""]
@@ -142,9 +145,6 @@ def validation_report(manifest: Manifest) -> str:
     else:
         lines += ["None found.", ""]
     lines += _gap_lines(found.coverage)
-    if found.unrecognised:
-        lines += ["## Files not read", ""]
-        lines += [*(f"- not read: {path}: {reason}" for path, reason in found.unrecognised), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 

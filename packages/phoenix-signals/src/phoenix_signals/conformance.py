@@ -179,7 +179,7 @@ def compare(expected: Output, found: Output, relative: float = RELATIVE) -> str 
 
 
 def _nothing(output: Output) -> bool:
-    return all(np.isnan(values.astype(np.float64)).all() for values in output.values())
+    return all(v.dtype.kind == "f" and np.isnan(v).all() for v in output.values())
 
 
 def _length(output: Output) -> int:
@@ -333,6 +333,14 @@ def _market(rng: np.random.Generator, rows: int) -> Inputs:
         "imbalance": np.round(rng.random(rows), 3),
         "ldr": np.round(rng.exponential(1.0, rows), 3),
         "spread_bps": np.round(spread_ticks / 3, 2),
+        "spread": np.round(spread_ticks / 3, 2),
+        "depth": np.round(rng.exponential(1e6, rows)),
+        "long_short_ratio": np.round(np.exp(rng.standard_normal(rows) * 0.3), 4),
+        "vpin": np.round(rng.random(rows), 3),
+        "obi": np.round(rng.uniform(-1.0, 1.0, rows), 3),
+        "svi": np.round(rng.uniform(-1.0, 1.0, rows), 3),
+        "ofi": np.round(rng.standard_normal(rows) * 50),
+        "is_toxic": (rng.random(rows) < 0.3).astype(np.int64),
     }
     return {name: values.tolist() for name, values in columns.items()}
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 from collections import deque
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Literal, NamedTuple
 
@@ -343,33 +344,8 @@ class RollingMedianMad(Estimator):
     @property
     def value(self) -> MedianMad[float] | None:
         """Median and MAD, None during warm-up."""
-        s = self._sorted
-        count = len(s)
-        if count < self.min_count:
-            return None
-        m = count // 2
-        median = s[m] if count % 2 else (s[m - 1] + s[m]) * 0.5
-        # The m + 1 smallest deviations belong to the run s[m-i .. 2m-i]: i of them lie left of the
-        # middle. Find the least i at which the next one to the left would not be smaller.
-        low = 1 - count % 2
-        high = m
-        while low < high:
-            i = (low + high) // 2
-            if median - s[m - 1 - i] < s[2 * m - i] - median:
-                low = i + 1
-            else:
-                high = i
-        first = m - low
-        last = 2 * m - low
-        left = median - s[first]
-        right = s[last] - median
-        if count % 2:
-            return MedianMad(median, max(left, right))
-        if left > right:
-            second = max(median - s[first + 1], right)
-            return MedianMad(median, (left + second) * 0.5)
-        second = max(left, s[last - 1] - median)
-        return MedianMad(median, (right + second) * 0.5)
+        ordered = self._sorted
+        return MedianMad(*median_mad(ordered)) if len(ordered) >= self.min_count else None
 
 
 class ZScoreMeanStd(Estimator):
@@ -534,6 +510,44 @@ class Percentile(Estimator):
         """Share of the history at or below `x`, without taking `x` into it."""
         count = len(self._sorted)
         return self._sorted.bisect_right(x) / count if count >= self.min_count else None
+
+    def quantile(self, share: float) -> float | None:
+        """The least value of the history that at least `share` of it does not exceed."""
+        count = len(self._sorted)
+        if count < self.min_count:
+            return None
+        return float(self._sorted[max(0, math.ceil(share * count) - 1)])
+
+
+def median_mad(ordered: Sequence[float]) -> tuple[float, float]:
+    """Median of sorted values, and the median of the distances from it.
+
+    >>> median_mad([1.0, 2.0, 4.0, 100.0])
+    (3.0, 1.5)
+    """
+    s = ordered
+    count = len(s)
+    m = count // 2
+    median = s[m] if count % 2 else (s[m - 1] + s[m]) * 0.5
+    # The m + 1 smallest distances belong to the run s[m-i .. 2m-i]: i of them lie left of the
+    # middle. Find the least i at which the next one to the left would not be smaller.
+    low = 1 - count % 2
+    high = m
+    while low < high:
+        i = (low + high) // 2
+        if median - s[m - 1 - i] < s[2 * m - i] - median:
+            low = i + 1
+        else:
+            high = i
+    first = m - low
+    last = 2 * m - low
+    left = median - s[first]
+    right = s[last] - median
+    if count % 2:
+        return median, max(left, right)
+    if left > right:
+        return median, (left + max(median - s[first + 1], right)) * 0.5
+    return median, (right + max(left, s[last - 1] - median)) * 0.5
 
 
 ZKind = Literal["mean_std", "median_mad"]

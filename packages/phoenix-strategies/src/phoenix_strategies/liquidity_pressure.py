@@ -55,6 +55,7 @@ class LiquidityPressureSettings(
                 f"(was {self.exit_threshold}); 0.2"
             )
         self.all_gates()
+        self.engine_config(0.1)  # the engine's own bounds
 
     def engine_config(self, price_increment: float) -> BarLpiConfig:
         """The signal engine's parameters, for prices and sizes as Nautilus's raw integers."""

@@ -88,6 +88,7 @@ class PhoenixSettings(StrategySettings, frozen=True, kw_only=True, forbid_unknow
             )
         if self.caps.max_leverage is not None:
             raise ValueError("caps.max_leverage must be given as max_leverage, beside caps")
+        self.engine_config()  # the engine's own bounds
 
     def engine_config(self) -> CompositeLpiConfig:
         """The signal engine's parameters, for prices and sizes as Nautilus's raw integers."""
@@ -132,11 +133,12 @@ class PhoenixPolicy:
             if lpi is not None and lpi < self.settings.lpi_exit_threshold:
                 return Decision("leave", f"lpi {lpi:.2f} under exit threshold")
             return Decision("wait", "holding" if side else "entry working")
-        if lpi is None:
+        threshold, oi_z = self.settings.oi_z_threshold, signal.oi_zscore
+        # Without the filter open interest need not be there, and lpi is all of the signal.
+        if lpi is None or not (signal.is_valid or threshold is None):
             return Decision("wait", "signal not valid")
         if lpi <= self.settings.lpi_entry_threshold:
             return Decision("wait", "no forced selling")
-        threshold, oi_z = self.settings.oi_z_threshold, signal.oi_zscore
         if threshold is not None and (oi_z is None or oi_z < threshold):
             return Decision("wait", f"open interest z {oi_z}", gate="open_interest")
         if sigma_per_minute is None:

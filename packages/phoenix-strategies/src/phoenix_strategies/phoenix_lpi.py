@@ -117,6 +117,7 @@ class PhoenixLpiSettings(StrategySettings, frozen=True, kw_only=True, forbid_unk
         if not (self.momentum_enabled or self.mean_rev_enabled):
             raise ValueError("momentum_enabled or mean_rev_enabled must be true (was neither)")
         self.all_gates()
+        self.engine_config(0.1)  # the engine's own bounds
 
     @property
     def needs_funding(self) -> bool:

@@ -190,24 +190,31 @@ def _metrics_table(made: SimulatedDay, start: int) -> Table:
 
 
 def funding_tables(story: Story, days: Sequence[date], seed: int) -> Iterator[Table]:
-    """One file per month, with the settlements of the days asked for."""
-    months: dict[str, list[tuple[int, int]]] = {}
-    for day in days:
-        before = latent.premium_path(story.listing, story.day(day - timedelta(days=1)), seed)
-        today = story.day(day)
-        premium = np.concatenate([before[:-1], latent.premium_path(story.listing, today, seed)])
-        draws = Draws(seed, story.listing.symbol, day.isoformat(), "funding")
-        late = np.maximum((draws.exponential(3) * 5.0).astype(np.int64) - 2, 0)
-        for k in range(24 // _FUNDING_HOURS):
-            end = latent.MINUTES + 60 * _FUNDING_HOURS * k
-            rate = streams.funding_rate(premium[end - 60 * _FUNDING_HOURS : end])
-            at = today.midnight_seconds * 1000 + 3_600_000 * _FUNDING_HOURS * k
-            months.setdefault(day.isoformat()[:7], []).append((at + min(int(late[k]), 13), rate))
-    for month, rows in months.items():
-        times, rates = (np.array(values, dtype=np.int64) for values in zip(*rows, strict=True))
+    """One file per month that `days` touch, with every settlement of that month."""
+    listed = story.listing
+    for month in sorted({day.replace(day=1) for day in days}):
+        day = month
+        times: list[int] = []
+        rates: list[int] = []
+        before = latent.premium_path(listed, story.day(day - timedelta(days=1)), seed)
+        while (day.year, day.month) == (month.year, month.month):
+            today = story.day(day)
+            here = latent.premium_path(listed, today, seed)
+            premium = np.concatenate([before[:-1], here])
+            late = Draws(seed, listed.symbol, day.isoformat(), "funding").exponential(3) * 5.0
+            for k in range(24 // _FUNDING_HOURS):
+                end = latent.MINUTES + 60 * _FUNDING_HOURS * k
+                boundary = today.midnight_seconds * 1000 + 3_600_000 * _FUNDING_HOURS * k
+                times.append(boundary + min(max(int(late[k]) - 2, 0), 13))
+                rates.append(streams.funding_rate(premium[end - 60 * _FUNDING_HOURS : end]))
+            before, day = here, day + timedelta(days=1)
         yield (
             "fundingRate",
-            f"fundingRate-{month}",
+            f"fundingRate-{month.isoformat()[:7]}",
             "calc_time,funding_interval_hours,last_funding_rate",
-            [Number(times), Text.same(str(_FUNDING_HOURS), len(times)), Number(rates, 8)],
+            [
+                Number(np.array(times)),
+                Text.same(str(_FUNDING_HOURS), len(times)),
+                Number(np.array(rates), 8),
+            ],
         )

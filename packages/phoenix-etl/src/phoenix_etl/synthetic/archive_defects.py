@@ -49,7 +49,7 @@ def archives(plan: Planter) -> None:
     checksum(file, data)
     rows = len(source[4].rows)
     put("right checksum", 4, file, data, rows=rows, written=rows)
-    put("file of no bytes", 5, plan.path("indexPriceKlines", 5), b"", file_error="empty")
+    put("file of no bytes", 5, plan.path("indexPriceKlines", 5), b"", coverage="empty")
     page = b"<html><body>404 Not Found</body></html>\n"
     put("not a CSV", 6, plan.path("indexPriceKlines", 6), page, file_error="not CSV")
 

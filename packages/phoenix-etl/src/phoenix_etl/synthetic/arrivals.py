@@ -20,13 +20,18 @@ FIRST_ORDER_MS: Final = (40, 1_000)
 """The day's first order comes after its first quote is known and before its first second ends."""
 
 _BRANCHING: Final = 0.68
+_QUIETEST: Final = 0.5  # of the day's mean rate
 _ANSWERS: Final = 0.45  # share of limit events that answer an order within milliseconds
 
 
 def _immigrants(rate: Floats, n: int, draws: Draws) -> Floats:
-    """`n` times in seconds with density proportional to `rate`."""
+    """`n` times in seconds with density proportional to `rate`, evenly spread.
+
+    One in each nth of the integrated rate: even a thin market trades every minute, and what
+    clusters there are come from excitation.
+    """
     clock = np.concatenate([[0.0], np.cumsum(rate)])
-    at = draws.uniform(n) * clock[-1]
+    at = (np.arange(n) + draws.uniform(n)) * (clock[-1] / n)
     second = np.minimum(np.searchsorted(clock, at, side="right") - 1, SECONDS - 1)
     return np.asarray(second + (at - clock[second]) / rate[second])
 
@@ -63,6 +68,7 @@ def timeline(rate: Floats, *, orders: int, quotes: int, draws: Draws) -> tuple[I
     Every order changes the touch and so is a quote update; the others are limit orders and
     cancels. Within a millisecond orders come first.
     """
+    rate = np.maximum(rate, _QUIETEST * (float(np.cumsum(rate)[-1]) / SECONDS))
     order_times = clustered(rate, orders, draws)
     answers = int((quotes - orders) * _ANSWERS)
     answered = order_times[draws.below(orders, answers)]

@@ -158,7 +158,8 @@ def _chances(
         "stray": stray,
         "queue": queue,
         "patience": np.maximum(2.8 * stray, 0.25) * (0.5 + draws.uniform(n)),
-        "fresh": np.floor(queue * 0.5 * exp(1.2 * draws.normal(n))) + 1.0,
+        "fresh_bid": np.floor(queue * 0.5 * exp(1.2 * draws.normal(n))) + 1.0,
+        "fresh_ask": np.floor(queue * 0.5 * exp(1.2 * draws.normal(n))) + 1.0,
         "amount": np.floor(queue * 0.03 * exp(1.5 * draws.normal(n))) + 1.0,
         "target": 1.0 + wide + (draws.uniform(n) < 0.012 * (1.0 + 10.0 * stress)),
         "deep": np.where(draws.uniform(n) < 0.1, np.floor(reach * value) + 1.0, 0.0),
@@ -177,7 +178,7 @@ def _step(cut: dict[str, Floats], out: dict[str, Floats]) -> None:
     """Run all lanes side by side, filling `out` with the state after each event."""
     bid = np.floor(cut["value"][0])
     ask = bid + 1.0
-    bid_lots, ask_lots = cut["fresh"][0].copy(), cut["fresh"][1].copy()
+    bid_lots, ask_lots = cut["fresh_bid"][0].copy(), cut["fresh_ask"][0].copy()
     for step in range(len(cut["value"])):
         e = {name: values[step] for name, values in cut.items()}
         is_order = e["order"] > 0.0
@@ -228,7 +229,7 @@ def _step(cut: dict[str, Floats], out: dict[str, Floats]) -> None:
         bid_move = np.where(buys, 0.0, swept) + np.where(toward > 0.0, 0.0, withdrawn)
         out["side"][step], out["span"][step], out["lots"][step] = side, swept, lots
         out["touch"][step] = np.where(buys, ask, bid)
-        left = np.where(queue > lots, queue - lots, e["fresh"])
+        left = np.where(queue > lots, queue - lots, np.where(buys, e["fresh_ask"], e["fresh_bid"]))
         hit_ask, hit_bid = is_order & buys, is_order & ~buys
         ask_lots = np.where(hit_ask, left, np.where(changes & ~on_bid, changed, ask_lots))
         bid_lots = np.where(hit_bid, left, np.where(changes & on_bid, changed, bid_lots))
@@ -238,8 +239,8 @@ def _step(cut: dict[str, Floats], out: dict[str, Floats]) -> None:
         follows = (e["v"] * 13.0 % 1.0 < 0.85) & ~(forced & (e["deep"] > 0.0))
         new_bid = np.where(follows & (ask_move > 0.0), new_ask - e["target"], new_bid)
         new_ask = np.where(follows & (bid_move > 0.0), new_bid + e["target"], new_ask)
-        ask_lots = np.where(new_ask != ask, e["fresh"], ask_lots)
-        bid_lots = np.where(new_bid != bid, e["fresh"], bid_lots)
+        ask_lots = np.where(new_ask != ask, e["fresh_ask"], ask_lots)
+        bid_lots = np.where(new_bid != bid, e["fresh_bid"], bid_lots)
         ask, bid = new_ask, new_bid
         out["bid"][step], out["ask"][step] = bid, ask
         out["bid_lots"][step], out["ask_lots"][step] = bid_lots, ask_lots

@@ -30,7 +30,7 @@ VOLUMES: Final[dict[str, Volume]] = {
     "small": Volume(agg_trades=30_000, quotes=120_000),
     "day": Volume(agg_trades=500_000, quotes=2_000_000),
     "month": Volume(agg_trades=60_000, quotes=240_000),
-    "defects": Volume(agg_trades=3_000, quotes=12_000),
+    "defects": Volume(agg_trades=12_000, quotes=60_000),
 }
 """Typical rows per day; a busy day has more."""
 
@@ -78,7 +78,7 @@ def write_market(
         the truth in `out.parent / (out.name + "-truth")`.
     symbols, start, days
         Perpetuals of `listing.LISTINGS`, first UTC day and number of days. What a file holds does
-        not depend on the other symbols and days asked for (fundingRate: on the days of its month).
+        not depend on the other symbols and days asked for; fundingRate has the whole month.
     seed
         Any integer. Same seed, same CSV bytes.
     profile

@@ -58,7 +58,6 @@ def metrics(plan: Planter) -> None:
 
     for day, kind, edits in (
         (3, "bad metrics times", {70: (0, f"{plan.days[3]} 24:61:00"), 71: (0, "1970-01-01")}),
-        (5, "zero open interest", {80: (2, "0.0000000000000000"), 81: (2, "0E-16")}),
         (6, "infinite metrics ratio", {90: (7, "Infinity"), 91: (7, "NaN")}),
     ):
         csv = plan.open("metrics", day)
@@ -66,6 +65,12 @@ def metrics(plan: Planter) -> None:
             csv.edit(row, column, value)
         lines = [csv.line(row) for row in edits]
         plan.ledger(kind, "metrics", day, csv, lines, rejected=2, rejected_lines=lines)
+
+    csv = plan.open("metrics", 5)
+    csv.edit(80, 2, "0.0000000000000000")
+    csv.edit(81, 2, "0E-16")
+    lines = [csv.line(80), csv.line(81)]
+    plan.ledger("zero open interest", "metrics", 5, csv, lines, zero_open_interest=2)
 
     csv = plan.open("metrics", 4)
     csv.edit(75, 7, "0E-8")

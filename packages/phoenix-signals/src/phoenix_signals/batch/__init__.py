@@ -45,6 +45,7 @@ from phoenix_signals.batch.pressure import (
     liquidation_pressure,
 )
 from phoenix_signals.batch.realized import har_composite, realized_correlation, realized_measures
+from phoenix_signals.batch.regime import crowding, flow_pressure, toxicity_index, volatility_regimes
 from phoenix_signals.batch.rolling import (
     ew_mean_variance,
     percentile,
@@ -56,6 +57,10 @@ from phoenix_signals.batch.rolling import (
     zscore_median_mad,
 )
 from phoenix_signals.batch.toxicity import bulk_vpin, vpin, vpin_of_buckets
+from phoenix_signals.batch.toxicity_volatility import (
+    toxicity_volatility_engine,
+    toxicity_volatility_features,
+)
 from phoenix_signals.batch.volatility import (
     close_to_close_variance,
     compression_factor,
@@ -82,6 +87,7 @@ __all__ = [
     "composite_lpi",
     "composite_lpi_engine",
     "compression_factor",
+    "crowding",
     "depth_within",
     "ensemble_fusion",
     "ew_covariance",
@@ -89,6 +95,7 @@ __all__ = [
     "ewma_variance",
     "exhaustion",
     "fit_micro_price",
+    "flow_pressure",
     "fsi",
     "garman_klass_variance",
     "har_composite",
@@ -123,7 +130,11 @@ __all__ = [
     "spread_bps",
     "svi",
     "time_clock",
+    "toxicity_index",
+    "toxicity_volatility_engine",
+    "toxicity_volatility_features",
     "volatility_compression",
+    "volatility_regimes",
     "volume_clock",
     "vpin",
     "vpin_of_buckets",

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
 
 from phoenix_signals import rolling
+from phoenix_signals.batch.robust import LEAST_WINDOW, full_window_median_mad
 from phoenix_signals.errors import column, size_error
-from phoenix_signals.rolling import MAD_TO_SD, SD_SHARE, MeanVariance, MedianMad, ew_alpha
+from phoenix_signals.rolling import (
+    MAD_TO_SD,
+    SD_SHARE,
+    MeanVariance,
+    MedianMad,
+    ew_alpha,
+    median_mad,
+)
 
 Floats = NDArray[np.float64]
 
@@ -53,22 +63,35 @@ def moments(x: Floats, window_count: int) -> tuple[Floats, Floats, Floats, NDArr
     """(reference, mean - reference, sum of squared deviations, count) of each row's window."""
     rows = len(x)
     n = window_count
-    count = np.minimum(np.arange(1, rows + 1), n)
     blocks = np.pad(x, (0, -rows % n)).reshape(-1, n)  # the padding lies behind every real row
-    head_ref, head_mean, head_m2 = _prefix_moments(blocks)
-    ref = np.broadcast_to(head_ref[:, None], blocks.shape).copy()
-    mean, m2 = head_mean.copy(), head_m2.copy()
-    if len(blocks) > 1:
-        # Column p of a block joins its own first p + 1 values with the last n - 1 - p before it.
-        tail_ref, tail_mean, tail_m2 = _prefix_moments(blocks[:-1, ::-1])
-        before = slice(n - 2, None, -1)
-        head = np.arange(1, n)
-        share = head / n
-        delta = (head_ref[1:] - tail_ref)[:, None] + (head_mean[1:, :-1] - tail_mean[:, before])
-        m2[1:, :-1] = (tail_m2[:, before] + head_m2[1:, :-1]) + delta * delta * ((n - head) * share)
-        mean[1:, :-1] = tail_mean[:, before] + delta * share
-        ref[1:, :-1] = tail_ref[:, None]
+    ref, mean, m2 = (np.empty_like(blocks) for _ in range(3))
+    step = max(1, _CELLS // n)
+    for start in range(0, len(blocks), step):
+        _block_moments(blocks, slice(start, start + step), ref, mean, m2)
+    count = np.minimum(np.arange(1, rows + 1), n)
     return ref.ravel()[:rows], mean.ravel()[:rows], m2.ravel()[:rows], count
+
+
+def _block_moments(blocks: Floats, part: slice, ref: Floats, mean: Floats, m2: Floats) -> None:
+    """Fill in the moments of some blocks, which need the block before the first of them."""
+    n = blocks.shape[1]
+    head_ref, head_mean, head_m2 = _prefix_moments(blocks[part])
+    ref[part] = head_ref[:, None]
+    mean[part] = head_mean
+    m2[part] = head_m2
+    skip = int(part.start == 0)  # the very first block has none before it
+    tail_ref, tail_mean, tail_m2 = _prefix_moments(
+        blocks[part.start + skip - 1 : part.start + len(head_ref) - 1, ::-1]
+    )
+    # Column p of a block joins its own first p + 1 values with the last n - 1 - p before it.
+    into = (slice(part.start + skip, part.start + len(head_ref)), slice(0, n - 1))
+    before = slice(n - 2, None, -1)
+    head = np.arange(1, n)
+    share = head / n
+    delta = (head_ref[skip:] - tail_ref)[:, None] + (head_mean[skip:, :-1] - tail_mean[:, before])
+    m2[into] = (tail_m2[:, before] + head_m2[skip:, :-1]) + delta * delta * ((n - head) * share)
+    mean[into] = tail_mean[:, before] + delta * share
+    ref[into] = tail_ref[:, None]
 
 
 def _prefix_moments(blocks: Floats) -> tuple[Floats, Floats, Floats]:
@@ -127,37 +150,27 @@ def rolling_median_mad(
 ) -> MedianMad[Floats]:
     """Twin of [RollingMedianMad][phoenix_signals.rolling.RollingMedianMad]: two columns.
 
+    Full windows are taken in blocks (see `phoenix_signals.batch.robust`), growing and very short
+    ones one by one from a sorted list.
+
     >>> rolling_median_mad([7.0, 1.0, 2.0, 4.0, 100.0], window_count=4).mad.tolist()
     [nan, nan, nan, 1.5, 1.5]
     """
     least = rolling.RollingMedianMad(window_count, min_count).min_count
     values = column("x", x)
-    rows = len(values)
-    median, mad = np.full(rows, np.nan), np.full(rows, np.nan)
-    if rows == 0:
-        return MedianMad(median, mad)
-    # Infinity in front sorts behind every value: a window that is not full yet ends in them.
-    windows = sliding_window_view(
-        np.pad(values, (window_count - 1, 0), constant_values=np.inf), window_count
-    )
-    step = max(1, _CELLS // window_count)
-    for start in range(0, rows, step):
-        part = np.sort(windows[start : start + step], axis=1)
-        count = np.minimum(np.arange(start + 1, start + len(part) + 1), window_count)
-        middle = _middle(part, count)
-        np.abs(part - middle[:, None], out=part)
-        part.sort(axis=1)
-        ready = count >= least
-        stop = start + len(part)
-        median[start:stop] = np.where(ready, middle, np.nan)
-        mad[start:stop] = np.where(ready, _middle(part, count), np.nan)
+    rows = values.tolist()
+    median, mad = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
+    full = len(rows)
+    if window_count >= LEAST_WINDOW and len(rows) >= window_count:
+        full = window_count - 1
+        median[full:], mad[full:] = full_window_median_mad(values, window_count)
+    ordered = sorted(rows[: least - 1])
+    for i in range(least - 1, full):
+        if i >= window_count:
+            del ordered[bisect_left(ordered, rows[i - window_count])]
+        insort(ordered, rows[i])
+        median[i], mad[i] = median_mad(ordered)
     return MedianMad(median, mad)
-
-
-def _middle(ordered: Floats, count: NDArray[np.int64]) -> Floats:
-    row = np.arange(len(ordered))
-    upper = ordered[row, count // 2]
-    return np.where(count % 2, upper, (ordered[row, (count - 1) // 2] + upper) * 0.5)
 
 
 def zscore_mean_std(

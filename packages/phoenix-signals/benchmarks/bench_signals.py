@@ -1,0 +1,215 @@
+"""The speed that phoenix-signals promises, measured as ratios within one run.
+
+    python packages/phoenix-signals/benchmarks/bench_signals.py [--events 2500000]
+
+A ratio compares two timings of the same minute on the same machine (the best of several rounds, in
+turns), so that a slow or busy machine changes both. Prints one line per promise; the exit code is 0
+also when a promise is missed, because a busy machine must not fail a build.
+"""
+
+# the empty methods must take what the measured ones take
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from phoenix_signals import batch
+from phoenix_signals.batch import Quotes, Trades
+from phoenix_signals.clocks import SECOND_NS, VolumeClock
+from phoenix_signals.engines import LpiConfig, LpiEngine
+from phoenix_signals.orderflow import OrderFlowImbalance
+from phoenix_signals.rolling import RollingMeanVariance, RollingMedianMad, ZScoreMedianMad
+from phoenix_signals.toxicity import Vpin
+
+DAY_NS = 86_400 * SECOND_NS
+ROUNDS = 5
+CONFIG = LpiConfig(price_precision=2, size_precision=3, price_increment=0.1)
+
+
+class Empty:
+    """A call that does nothing: the least a Python method can cost."""
+
+    __slots__ = ()
+
+    def on_quote(
+        self, ts_ns: int, bid_raw: int, ask_raw: int, bid_size_raw: int, ask_size_raw: int
+    ) -> bool:
+        """Nothing."""
+        return False
+
+    def on_trade(self, ts_ns: int, price_raw: int, size_raw: int, side: int) -> bool:
+        """Nothing."""
+        return False
+
+
+def market(events: int) -> tuple[Quotes, Trades]:
+    """A day of four quotes to one trade, in ticks of 0.01 and lots of 0.001."""
+    rng = np.random.default_rng(1)
+    trades = events // 5
+    quotes = events - trades
+    ts_ns = np.sort(rng.integers(0, DAY_NS // 1_000_000, quotes)) * 1_000_000
+    bid = 3_000_000 + 10 * np.cumsum(rng.integers(-1, 2, quotes) * (rng.random(quotes) < 0.1))
+    ask = bid + 10 * rng.choice([1, 1, 1, 2], quotes)
+    sizes = rng.integers(1, 20_000, (2, quotes))
+    at = np.sort(rng.integers(0, quotes, trades))
+    side = rng.choice([1, -1], trades)
+    price = np.where(side > 0, ask[at], bid[at]) + 10 * side * rng.integers(0, 2, trades)
+    size = 1 + np.floor(rng.pareto(1.5, trades) * 50).astype(np.int64)
+    return Quotes(ts_ns, bid, ask, *sizes), Trades(ts_ns[at], price, size, side)
+
+
+def best(*jobs: Callable[[], Any]) -> list[float]:
+    """Least time of each job over some rounds, taken in turns."""
+    found = [float("inf")] * len(jobs)
+    for _ in range(ROUNDS):
+        for i, job in enumerate(jobs):
+            start = time.perf_counter()
+            job()
+            found[i] = min(found[i], time.perf_counter() - start)
+    return found
+
+
+def calls(target: Callable[..., Any], rows: list[tuple[Any, ...]]) -> Callable[[], None]:
+    def job() -> None:
+        for row in rows:
+            target(*row)
+
+    return job
+
+
+def report(what: str, found: float, promise: float, at_most: bool) -> None:
+    kept = found <= promise if at_most else found >= promise
+    sign = "at most" if at_most else "at least"
+    print(f"{what:<58} {found:8.1f} x   {sign} {promise:g} x   {'kept' if kept else 'MISSED'}")
+
+
+def rows_of(table: Any, names: list[str], rows: int) -> list[tuple[Any, ...]]:
+    return list(zip(*(getattr(table, n)[:rows].tolist() for n in names), strict=True))
+
+
+def engines(quotes: Quotes, trades: Trades) -> None:
+    quote_names = ["ts_ns", "bid_raw", "ask_raw", "bid_size_raw", "ask_size_raw"]
+    trade_names = ["ts_ns", "price_raw", "size_raw", "side"]
+    sample = 100_000
+    for what, names, table in (("quote", quote_names, quotes), ("trade", trade_names, trades)):
+        rows = rows_of(table, names, sample)
+
+        def streaming(what: str = what, rows: list[tuple[Any, ...]] = rows) -> None:
+            engine = LpiEngine(CONFIG)
+            calls(getattr(engine, f"on_{what}"), rows)()
+
+        engine_s, empty_s = best(streaming, calls(getattr(Empty(), f"on_{what}"), rows))
+        report(f"streaming LPI, one {what}, against an empty call", engine_s / empty_s, 3, True)
+
+    merged = sorted(
+        [(r[0], 0, r) for r in rows_of(quotes, quote_names, sample)]
+        + [(r[0], 1, r) for r in rows_of(trades, trade_names, sample // 4)]
+    )
+
+    def stream() -> None:
+        engine = LpiEngine(CONFIG)
+        take = (engine.on_quote, engine.on_trade)
+        for _, kind, row in merged:
+            if take[kind](*row):
+                while engine.maybe_emit() is not None:
+                    pass
+
+    stream_s, batch_s = best(stream, lambda: batch.lpi_engine(trades, quotes, config=CONFIG))
+    events = len(quotes) + len(trades)
+    ratio = (stream_s / len(merged)) / (batch_s / events)
+    report(f"batch LPI on {events:,} events, against streaming", ratio, 30, False)
+
+
+def robust() -> None:
+    x = np.random.default_rng(2).standard_normal(3_000).tolist()
+    window = 600
+
+    def ours() -> None:
+        estimator = RollingMedianMad(window)
+        for value in x:
+            estimator.update(value)
+            _ = estimator.value
+
+    def recomputed() -> None:
+        array = np.array(x)
+        for i in range(window, len(x)):
+            part = array[i - window : i]
+            median = np.median(part)
+            np.median(np.abs(part - median))
+
+    ours_s, numpy_s = best(ours, recomputed)
+    ratio = (numpy_s / (len(x) - window)) / (ours_s / len(x))
+    report("rolling median and MAD, window 600, against numpy", ratio, 5, False)
+
+
+def columns(rows: int) -> None:
+    """Whichever is easier: 10 million rows a second, or three cumulative sums over each column."""
+    quotes, trades = market(5 * rows)
+    quotes = quotes.before(rows)
+    bucket_raw = int(trades.size_raw.sum()) // 2_000
+    flow = (quotes.bid_raw, quotes.ask_raw, quotes.bid_size_raw, quotes.ask_size_raw)
+    tape = (trades.ts_ns, trades.size_raw, trades.side)
+    jobs: list[tuple[str, tuple[Any, ...], Callable[[], Any]]] = [
+        ("VPIN", tape, lambda: batch.vpin(*tape, bucket_raw=bucket_raw)),
+        ("OFI", flow, lambda: batch.ofi(*flow)),
+    ]
+    for name, arrays, job in jobs:
+
+        def plain(arrays: tuple[Any, ...] = arrays) -> None:
+            for array in arrays:
+                np.cumsum(array)
+
+        ours_s, plain_s = best(job, plain)
+        rate = len(arrays[0]) / ours_s / 1e6
+        sums = ours_s / plain_s
+        kept = rate >= 10 or sums <= 3
+        print(
+            f"batch {name}, {len(arrays[0]):,} rows: {rate:.1f} million rows/s, {sums:.1f} x np.cumsum"
+            f"   at least 10 or at most 3 x   {'kept' if kept else 'MISSED'}"
+        )
+
+
+def updates() -> None:
+    """What one update costs, in empty calls; no promise, for orientation."""
+    rng = np.random.default_rng(3)
+    rows = 20_000
+    x = [(v,) for v in rng.standard_normal(rows).tolist()]
+    quotes, trades = market(5 * rows)
+    quote_rows = rows_of(quotes, ["bid_raw", "ask_raw", "bid_size_raw", "ask_size_raw"], rows)
+    trade_rows = rows_of(trades, ["ts_ns", "size_raw", "side"], rows)
+    for estimator, inputs in (
+        (RollingMeanVariance(600), x), (RollingMedianMad(600), x), (ZScoreMedianMad(600), x),
+        (OrderFlowImbalance(), quote_rows), (VolumeClock(10_000, "split"), trade_rows),
+        (Vpin(10_000), trade_rows),
+    ):  # fmt: skip
+        fresh = type(estimator)(**estimator.parameters)
+
+        def update(fresh: Any = fresh, inputs: list[Any] = inputs) -> None:
+            fresh.reset()
+            calls(fresh.update, inputs)()
+
+        update_s, empty_s = best(update, calls(nothing, inputs))
+        cost = f"{update_s / rows * 1e6:6.2f} us an update, {update_s / empty_s:5.1f} empty calls"
+        print(f"  {estimator.ID:<24} {cost}")
+
+
+def nothing(*_row: Any) -> None:
+    """The call that updates are measured in."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=2_500_000, help="events of the batch day")
+    parser.add_argument("--rows", type=int, default=5_000_000, help="rows of VPIN and OFI")
+    arguments = parser.parse_args()
+    engines(*market(arguments.events))
+    robust()
+    columns(arguments.rows)
+    updates()
+
+
+if __name__ == "__main__":
+    main()
