@@ -7,7 +7,7 @@ size is checked before it is believed.
 
 from __future__ import annotations
 
-import hashlib
+import io
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -15,16 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-import numpy as np
-
 from phoenix_etl.errors import SourceError
+from phoenix_etl.hashing import BackgroundHash
 
 BLOCK_BYTES = 1 << 20
 MAX_LINE_BYTES = 1 << 20
 MAX_EXPANSION = 200
 """Dump files deflate 5 to 20 times; a member that claims more than this is not one."""
 _SMALL_MEMBER = 64 << 20
-_NEWLINE = ord("\n")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -47,39 +45,45 @@ class SourceReader:
     def __init__(self, path: Path, name: str) -> None:
         self._path = path
         self._name = name
-        self._hash = hashlib.sha256()
+        self.sha256 = ""
         self.bytes_read = 0
         """Bytes of the file on disk consumed so far."""
 
-    @property
-    def sha256(self) -> str:
-        return self._hash.hexdigest()
-
     def __iter__(self) -> Iterator[Block]:
         try:
-            if self._path.suffix == ".zip":
-                yield from self._blocks_of_zip()
-            else:
-                with self._path.open("rb") as stream:
-                    yield from self._blocks(stream, hashed=True)
+            with BackgroundHash() as hashed:
+                if self._path.suffix == ".zip":
+                    yield from self._blocks_of_zip(hashed)
+                else:
+                    with self._path.open("rb") as stream:
+                        yield from self._blocks(stream, hashed)
+                self.sha256 = hashed.hexdigest()
         except OSError as error:
             reason = error.strerror or str(error)
             raise SourceError(f"{self._name}: cannot be read ({reason})") from error
         self._compare_checksum()
 
-    def _blocks_of_zip(self) -> Iterator[Block]:
-        with self._path.open("rb") as file:
-            while chunk := file.read(BLOCK_BYTES):
-                self._hash.update(chunk)
-            size = file.tell()
-            self._compare_checksum()
-            file.seek(0)
+    def _blocks_of_zip(self, hashed: BackgroundHash) -> Iterator[Block]:
+        with self._path.open("rb") as file, self._path.open("rb") as packed:
+            size = file.seek(0, io.SEEK_END)
+
+            def hash_up_to(end: int) -> None:
+                while self.bytes_read < end and (chunk := packed.read(BLOCK_BYTES)):
+                    hashed.update(chunk)
+                    self.bytes_read += len(chunk)
+
             try:
                 with zipfile.ZipFile(file) as archive:
                     member = self._only_member(archive, size)
                     with archive.open(member) as stream:
-                        yield from self._blocks(stream, hashed=False)
+                        for block in self._blocks(stream, None):
+                            hash_up_to(file.tell())
+                            yield block
+                hash_up_to(size)
             except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+                hash_up_to(size)
+                self.sha256 = hashed.hexdigest()
+                self._compare_checksum()  # says more, where there is one
                 raise SourceError(
                     f"{self._name}: not a whole ZIP ({error}); download it again"
                 ) from None
@@ -87,7 +91,6 @@ class SourceReader:
                 raise
             except RuntimeError as error:  # an encrypted member
                 raise SourceError(f"{self._name}: cannot be unpacked ({error})") from None
-            self.bytes_read = size
 
     def _only_member(self, archive: zipfile.ZipFile, size: int) -> zipfile.ZipInfo:
         members = [m for m in archive.infolist() if not m.is_dir()]
@@ -101,32 +104,26 @@ class SourceReader:
             )
         return member
 
-    def _blocks(self, stream: IO[bytes], *, hashed: bool) -> Iterator[Block]:
-        rest = b""
+    def _blocks(self, stream: IO[bytes], hashed: BackgroundHash | None) -> Iterator[Block]:
         line = 1
-        first = True
-        while chunk := stream.read(BLOCK_BYTES):
-            if hashed:
-                self._hash.update(chunk)
-                self.bytes_read += len(chunk)
-            if first:
-                chunk = chunk.removeprefix(_BOM)
-                first = False
-            cut = chunk.rfind(b"\n") + 1
-            if cut == 0:
-                rest += chunk
-                if len(rest) > MAX_LINE_BYTES:
+        while data := stream.read(BLOCK_BYTES):
+            if not data.endswith(b"\n"):
+                rest = stream.readline(MAX_LINE_BYTES)
+                if len(rest) == MAX_LINE_BYTES:
                     raise SourceError(
                         f"{self._name}:{line}: a line of over {MAX_LINE_BYTES:,} bytes; not a CSV"
                     )
-                continue
-            data = rest + chunk[:cut]
-            rest = chunk[cut:]
-            lines = int(np.count_nonzero(np.frombuffer(data, np.uint8) == _NEWLINE))
+                data += rest
+            if hashed is not None:
+                hashed.update(data)
+                self.bytes_read += len(data)
+            if line == 1:
+                data = data.removeprefix(_BOM)
+            if not data.endswith(b"\n"):
+                data += b"\n"  # the file's last line
+            lines = data.count(b"\n")
             yield Block(line, data, lines)
             line += lines
-        if rest:
-            yield Block(line, rest + b"\n", 1)
 
     def _compare_checksum(self) -> None:
         """Compare with the `<file>.CHECKSUM` that the archive delivers beside a ZIP."""

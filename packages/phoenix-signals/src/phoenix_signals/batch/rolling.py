@@ -169,7 +169,7 @@ def rolling_median_mad(
         if i >= window_count:
             del ordered[bisect_left(ordered, rows[i - window_count])]
         insort(ordered, rows[i])
-        median[i], mad[i] = median_mad(ordered)
+        median[i], mad[i], _ = median_mad(ordered)
     return MedianMad(median, mad)
 
 

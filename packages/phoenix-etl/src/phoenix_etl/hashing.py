@@ -1,0 +1,49 @@
+"""sha256 on a thread of its own, so that hashing a stream costs no time where a core is free."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Buffer
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Self
+
+
+class BackgroundHash:
+    """sha256 of the pieces given to `update`, in their order; use it as a context manager.
+
+    A piece must not change once it was given; at most two are kept waiting.
+
+    >>> with BackgroundHash() as hashed:
+    ...     hashed.update(b"a")
+    ...     hashed.update(b"bc")
+    ...     hashed.hexdigest()[:8]
+    'ba7816bf'
+    """
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="sha256")
+        self._waiting: list[Future[None]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def update(self, data: Buffer) -> None:
+        if len(self._waiting) == 2:
+            self._waiting.pop(0).result()
+        self._waiting.append(self._pool.submit(self._hash.update, data))
+
+    def hexdigest(self) -> str:
+        """Hash of all that was given so far."""
+        while self._waiting:
+            self._waiting.pop(0).result()
+        return self._hash.hexdigest()
