@@ -42,6 +42,8 @@ class FileEntry(msgspec.Struct, frozen=True, kw_only=True):
     start_ns: int | None
     end_ns: int | None
     """The range that was taken of it, end exclusive; None where it cuts nothing."""
+    replaced_days: list[str]
+    """Days whose rows are taken from another file."""
     report: FileReport
 
 

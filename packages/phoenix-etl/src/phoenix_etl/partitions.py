@@ -11,10 +11,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 import numpy as np
@@ -31,7 +33,9 @@ from phoenix_schemas.arrow import (
 from phoenix_schemas.datasets import DatasetSpec, Kind, Target
 from phoenix_schemas.timestamps import NS_PER_HOUR, NS_PER_MINUTE
 
+from phoenix_etl import durable
 from phoenix_etl.arrays import int64_array, numbers, scaled_decimal, text_array
+from phoenix_etl.hashing import BackgroundHash
 from phoenix_etl.parsing import SCALED, Precisions
 
 ROW_GROUP_ROWS = 100_000
@@ -88,15 +92,19 @@ class PartitionStats(msgspec.Struct, frozen=True, kw_only=True):
     """What a reader of the data wants to know of a day, from its final rows.
 
     `gaps` are the longest intervals without a row that exceed the dataset's `gap_ns`, as
-    (last time before, first time after) in ns, up to [MAX_GAPS][] of them;
-    `gap_count` counts all. `missing_ids` and `id_holes` count identifiers that do not follow on.
+    (last time before, first time after) in ns, up to [MAX_GAPS][] of them; `gap_count` counts all.
+    `one_id_holes` counts single identifiers that are left out (a fill of the insurance fund leaves
+    one), `id_gap_count` longer runs, of which `id_gaps` are the longest as (first, last) missing.
+    `frozen_since` is the first snapshot that repeats the one before it.
     """
 
     first_ts_event: int
     last_ts_event: int
     gap_count: int = 0
     gaps: list[tuple[int, int]] = []
-    id_holes: int = 0
+    one_id_holes: int = 0
+    id_gap_count: int = 0
+    id_gaps: list[tuple[int, int]] = []
     missing_ids: int = 0
     first_id: int | None = None
     last_id: int | None = None
@@ -104,6 +112,7 @@ class PartitionStats(msgspec.Struct, frozen=True, kw_only=True):
     locked_quotes: int = 0
     zero_volume_bars: int = 0
     frozen_snapshots: int = 0
+    frozen_since: int | None = None
     blank_cells: int = 0
 
 
@@ -136,7 +145,7 @@ def build_partition(task: PartitionTask) -> Partition:
     tables = [pa.ipc.open_file(pa.memory_map(os.fspath(p.spill), "r")).read_all() for p in parts]
     counts = [t.num_rows for t in tables]
     rows = pa.concat_tables(tables)
-    source_of = np.repeat(np.arange(len(parts)), counts)
+    source_of = np.repeat(np.arange(len(parts), dtype=np.int32), counts)
 
     order_names = ["ts_event", *(k for k in task.spec.key if k != "ts_event")]
     order = [numbers(rows.column(name)) for name in order_names]
@@ -162,19 +171,26 @@ def build_partition(task: PartitionTask) -> Partition:
         return Partition((), (), inputs, None, tuple(losers.conflicts))
 
     slices = _Slices(rows, order, keep, is_ordered, task.memory_budget_bytes)
-    writers = [
-        _TargetWriter(
-            task, target, rows, keep, task.staging.with_name(f"{task.staging.name}-{n}.parquet")
-        )
-        for n, target in enumerate(task.spec.targets)
-    ]
     stats = _StatsOfDay(task.spec)
-    for table in slices:
-        stats.add(table)
-        for writer in writers:
-            writer.write(table)
-    files = tuple(writer.close() for writer in writers)
-    staged = tuple(writer.staged for writer in writers)
+    with ExitStack() as stack:
+        writers = [
+            stack.enter_context(
+                _TargetWriter(
+                    task,
+                    target,
+                    rows,
+                    keep,
+                    task.staging.with_name(f"{task.staging.name}-{n}.parquet"),
+                )
+            )
+            for n, target in enumerate(task.spec.targets)
+        ]
+        for table in slices:
+            stats.add(table)
+            for writer in writers:
+                writer.write(table)
+        files = tuple(writer.finish() for writer in writers)
+        staged = tuple(writer.staged for writer in writers)
     return Partition(files, staged, inputs, stats.result(), tuple(losers.conflicts))
 
 
@@ -331,7 +347,10 @@ class _Slices:
 
 
 class _TargetWriter:
-    """Writes one catalog type of a partition, in row groups of fixed size."""
+    """Writes one catalog type of a partition, in row groups of fixed size.
+
+    A row group is encoded and packed on a thread of its own while the next one is put together.
+    """
 
     def __init__(
         self,
@@ -355,6 +374,8 @@ class _TargetWriter:
         self.path = f"{self._type.folder(self._identifier)}/{file_name(self._first, self._last)}"
         staged.parent.mkdir(parents=True, exist_ok=True)
         self._sink = _HashingFile(staged)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="parquet")
+        self._writing: Future[None] | None = None
         self._writer = pq.ParquetWriter(
             pa.PythonFile(self._sink, mode="w"),
             self._schema,
@@ -378,9 +399,17 @@ class _TargetWriter:
             if self._rest_rows == ROW_GROUP_ROWS:
                 self._flush()
 
-    def close(self) -> WrittenFile:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._thread.shutdown(cancel_futures=True)
+        self._sink.release()
+
+    def finish(self) -> WrittenFile:
         if self._rest_rows:
             self._flush()
+        self._await_writing()
         self._writer.close()
         size = self._sink.finish()
         return WrittenFile(
@@ -397,9 +426,16 @@ class _TargetWriter:
     def _flush(self) -> None:
         group = pa.concat_tables(self._rest) if len(self._rest) > 1 else self._rest[0]
         rows = catalog_rows(self._task, self._target, self._type, group, self._schema)
-        self._writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
+        self._await_writing()
+        self._writing = self._thread.submit(
+            self._writer.write_table, rows, row_group_size=ROW_GROUP_ROWS
+        )
         self._rows += group.num_rows
         self._rest, self._rest_rows = [], 0
+
+    def _await_writing(self) -> None:
+        if self._writing is not None:
+            self._writing.result()
 
 
 def catalog_rows(
@@ -437,7 +473,9 @@ def catalog_rows(
     }
     for name in schema.names:
         if name in constants and name not in columns:
-            columns[name] = pa.repeat(constants[name], count)
+            columns[name] = text_array([constants[name]]).take(
+                int64_array(np.zeros(count, np.int64))
+            )
         elif name not in columns:
             columns[name] = pa.nulls(count, schema.field(name).type)
     return pa.table([columns[name] for name in schema.names], schema=schema)
@@ -448,16 +486,19 @@ class _HashingFile:
 
     def __init__(self, path: Path) -> None:
         self._stream = path.open("wb")
-        self._hash = hashlib.sha256()
+        self._hash = BackgroundHash()
         self._size = 0
-        self.closed = False
+        self.sha256 = ""
 
-    def write(self, data: Any) -> int:
-        view = memoryview(data)
-        self._hash.update(view)
-        self._size += view.nbytes
-        self._stream.write(view)
-        return view.nbytes
+    @property
+    def closed(self) -> bool:
+        return self._stream.closed
+
+    def write(self, data: bytes) -> int:
+        self._hash.update(data)
+        self._size += len(data)
+        self._stream.write(data)
+        return len(data)
 
     def flush(self) -> None:
         self._stream.flush()
@@ -470,15 +511,19 @@ class _HashingFile:
 
     def finish(self) -> int:
         """Force the bytes to disk; the file's size."""
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
-        self._stream.close()
-        self.closed = True
+        durable.sync_file(self._stream)
+        self.sha256 = self._hash.hexdigest()
+        self.release()
         return self._size
 
-    @property
-    def sha256(self) -> str:
-        return self._hash.hexdigest()
+    def release(self) -> None:
+        """Close what is open, also after a failure."""
+        self._stream.close()
+        self._hash.close()
+
+
+def _longest(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    return sorted(sorted(spans, key=lambda s: (s[0] - s[1], s[0]))[:MAX_GAPS])
 
 
 class _StatsOfDay:
@@ -493,6 +538,8 @@ class _StatsOfDay:
         self._first_id: int | None = None
         self._counts: dict[str, int] = {}
         self._snapshot: tuple[int, bytes] | None = None
+        self._id_gaps: list[tuple[int, int]] = []
+        self._frozen_since: int | None = None
 
     def add(self, table: pa.Table) -> None:
         ts = numbers(table.column("ts_event"))
@@ -530,7 +577,10 @@ class _StatsOfDay:
             [[first[0] - 1 if self._last_id is None else self._last_id], last]
         )
         missing = first - previous[:-1] - 1
-        self._count("id_holes", missing > 0)
+        self._count("one_id_holes", missing == 1)
+        self._count("id_gap_count", missing > 1)
+        for i in np.flatnonzero(missing > 1).tolist():
+            self._id_gaps.append((int(previous[i]) + 1, int(first[i]) - 1))
         total = self._counts.get("missing_ids", 0) + int(missing[missing > 0].sum())
         self._counts["missing_ids"] = total
         if self._first_id is None:
@@ -551,18 +601,22 @@ class _StatsOfDay:
             digest = hashlib.blake2b(text, digest_size=16).digest()
             if self._snapshot is not None:
                 same_time = self._snapshot[0] == int(ts[low])
-                frozen += (not same_time) and self._snapshot[1] == digest
+                if not same_time and self._snapshot[1] == digest:
+                    frozen += 1
+                    if self._frozen_since is None:
+                        self._frozen_since = int(ts[low])
             self._snapshot = (int(ts[low]), digest)
         self._counts["frozen_snapshots"] = self._counts.get("frozen_snapshots", 0) + frozen
 
     def result(self) -> PartitionStats:
         assert self._first is not None  # a partition has rows
-        longest = sorted(self._gaps, key=lambda g: (g[0] - g[1], g[0]))[:MAX_GAPS]
         return PartitionStats(
             first_ts_event=self._first,
             last_ts_event=self._last,
             gap_count=len(self._gaps),
-            gaps=sorted(longest),
+            gaps=_longest(self._gaps),
+            id_gaps=_longest(self._id_gaps),
+            frozen_since=self._frozen_since,
             first_id=self._first_id,
             last_id=self._last_id,
             **self._counts,

@@ -291,7 +291,7 @@ class _Run:
             rows_read=self._rows_read,
             partitions_built=self._built,
             partitions_removed=self._removed,
-            restated=tuple(sorted(self._restated)),
+            restated=tuple(sorted(set(self._restated) - set(self._run_failed))),
             failed=self._run_failed,
             recovered=recovered,
         )
@@ -327,14 +327,14 @@ class _Run:
         """Whether the manifest holds this file's rows as they would be read now."""
         source = state.plan.source
         entry = self._files.get(source.path)
-        if entry is None or source.path in self._failed:
+        if entry is None:
             return False
         sha256 = self._cache.sha256(source, entry)
         if sha256 != entry.report.sha256:
             self._restated.append(source.path)
             self._progress.note(f"{source.path}: its content changed; it is read again")
             return False
-        if entry.fingerprint != state.plan.fingerprint(sha256):
+        if source.path in self._failed or entry.fingerprint != state.plan.fingerprint(sha256):
             return False
         return entry.report.rejected <= allowed_rejects(
             entry.report.rows_read,
@@ -384,6 +384,7 @@ class _Run:
             fingerprint=state.plan.fingerprint(result.report.sha256),
             start_ns=state.plan.options.start_ns,
             end_ns=state.plan.options.end_ns,
+            replaced_days=sorted(d.isoformat() for d in state.plan.options.replaced_days),
             report=result.report,
         )
         self._index(source.path, self._files[source.path])
