@@ -61,6 +61,10 @@ def variants_of(suite: Suite) -> list[Variant]:
     """The variants a suite's mode asks for, in order."""
     mode = suite.config.mode
     if isinstance(mode, SweepMode):
+        if mode.search.screen is not None:
+            raise SuiteError(
+                "mode.search.screen must go with mode: walk_forward; a sweep replays all"
+            )
         sets = parameter_sets(mode.search, suite.config.determinism_seed)
         return [Variant(describe(s), s) for s in sets]
     if isinstance(mode, AblationMode):
