@@ -149,5 +149,6 @@ def test_a_screen_from_batch_signals_agrees_with_the_replay(name: str, day: Path
         result = run(load_suite(path, [*overrides, f"{key}={value}"]))
         assert screened.net == pytest.approx(float(result.record.attribution.net), rel=0.01)
         orders = sum(row["status"] == "FILLED" for row in result.orders)
-        assert abs(screened.fills - orders) <= max(2, orders / 50)
-        assert orders > 10
+        # A reversal is two orders and one change of position.
+        assert orders * 0.9 <= screened.fills <= orders
+        assert screened.fills > 10
