@@ -191,7 +191,9 @@ def _summary(
     """`summary.json`: the table, the best row, and how far its Sharpe ratio may be luck."""
     first = json.loads(found[0]["summary.json"])
     ratios = np.array([row["sharpe_daily"] or 0.0 for row in rows])
-    best = max(range(len(rows)), key=lambda i: float(rows[i]["net"]))
+    # The best of a sweep or an ablation, chosen with hindsight; no cost assumption is a choice.
+    costs = isinstance(suite.config.mode, CostsMode)
+    best = 0 if costs else max(range(len(rows)), key=lambda i: float(rows[i]["net"]))
     best_summary = json.loads(found[best]["summary.json"])
     inference = infer(
         json.loads(found[best][DAILY])["returns"],
