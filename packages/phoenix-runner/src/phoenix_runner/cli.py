@@ -345,15 +345,15 @@ def _run(suite: Suite, *, as_json: bool, quiet: bool, **options: Any) -> None:
 @JSON
 @QUIET
 def demo(folder: str, seed: int, as_json: bool, quiet: bool) -> None:
-    """Make a synthetic day, ingest it, run EMA cross on it, and show the report. Needs nothing."""
+    """Simulate three days, ingest them, run EMA cross, Phoenix LPI and a walk-forward. Needs nothing."""
     from phoenix_runner.demo import run_demo
     from phoenix_runner.terminal import describe
 
     done = run_demo(Path(folder), seed=seed, quiet=quiet)
     if as_json:
-        _print_json(_published(done))
+        _print_json({name: _published(run) for name, run in done.items()})
     elif not quiet:
-        click.echo(describe(done))
+        click.echo("\n\n".join(describe(run) for run in done.values()))
 
 
 @cli.group()
