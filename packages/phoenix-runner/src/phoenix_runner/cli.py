@@ -332,15 +332,18 @@ def _run(suite: Suite, *, as_json: bool, quiet: bool, **options: Any) -> None:
 @JSON
 @QUIET
 def demo(folder: str, seed: int, as_json: bool, quiet: bool) -> None:
-    """Make a synthetic day, ingest it, run EMA cross on it, and show the report. Needs nothing."""
+    """Simulate four days, ingest them, run EMA cross, Phoenix LPI and a walk-forward. Needs nothing."""
     from phoenix_runner.demo import run_demo
     from phoenix_runner.terminal import describe
 
     done = run_demo(Path(folder), seed=seed, quiet=quiet)
     if as_json:
-        _print_json({"folder": str(done.folder), "reused": done.reused, **done.summary})
+        runs = {n: {"folder": str(d.folder), **d.summary} for n, d in done.runs.items()}
+        _print_json({"comparison": str(done.comparison), "runs": runs})
     elif not quiet:
-        click.echo(describe(done))
+        for run in done.runs.values():
+            click.echo(describe(run) + "\n")
+        click.echo(f"side by side: {done.comparison}")
 
 
 @cli.group()
