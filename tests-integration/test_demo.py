@@ -9,6 +9,8 @@ import pytest
 from phoenix_runner.bundle import verify_bundle
 from phoenix_runner.cli import run_command
 
+ROOT = Path(__file__).parents[1]
+
 
 def test_the_demo_runs_its_suites_and_says_where_the_reports_are(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -25,6 +27,10 @@ def test_the_demo_runs_its_suites_and_says_where_the_reports_are(
     page = Path(said["comparison"]).read_text("utf-8")
     assert "ema_cross" in page
     assert "phoenix_lpi" in page
+    # What the READMEs show is what comes out.
+    for readme in (ROOT / "README.md", ROOT / "packages/phoenix-runner/README.md"):
+        shown = readme.read_text("utf-8")
+        assert f"net {float(said['runs']['ema_cross']['net']):,.2f} USDT" in shown, readme
     # The suites it leaves are there to be edited and run again; unchanged, they are known.
     suite = str(folder / "phoenix_lpi.yaml")
     assert run_command(["run", suite, "--json", "--quiet"]) == 0
