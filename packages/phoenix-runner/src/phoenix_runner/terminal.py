@@ -41,6 +41,8 @@ def describe(done: Published) -> str:
         lines.append(f"{len(s['gaps'])} gaps in the data, shaded in the report")
     if done.reused:
         lines.append("already finished before; --overwrite runs it again")
+    if done.address is not None:
+        lines.append(f"published: {done.address}")
     lines.append(f"report: {done.folder / 'report.html'}")
     return "\n".join(lines)
 
@@ -94,8 +96,12 @@ def _variants(s: dict[str, Any]) -> list[str]:
             str(row["fills"]),
             f"{row['maximum_drawdown']:.2%}",
         )
-    best = f"best of {len(s['variants'])}, with hindsight: {s['best']}"
-    return [_render(table).rstrip("\n"), best]
+    last = f"best of {len(s['variants'])}, with hindsight: {s['best']}"
+    if s["mode"] == "costs":
+        base = s["variants"][0]
+        gain = (float(base["gross"]) + float(base["funding"])) / float(base["traded_notional"] or 1)
+        last = f"break-even cost {gain * 1e4:.2f} bps of what is traded"
+    return [_render(table).rstrip("\n"), last]
 
 
 def _attribution(s: dict[str, Any]) -> str:
