@@ -343,7 +343,7 @@ class ToxicityVolatility(OnePosition[ToxicityVolatilitySettings]):
         self._traded = 0.0
         if (bucket := settings.known_bucket) is not None:
             self._start_engine(bucket)
-        self.subscribe_quotes(self.instrument_id)
+        self.want_quotes(True)  # the sum of OFI takes every one
         self.subscribe_trades(self.instrument_id)
         self.subscribe_bars(BarType.from_str(settings.bar_type_for(str(self.instrument_id))))
         for kind in ("BinanceBookDepthPct", "BinanceOiMetrics", "BinanceFundingRate"):
@@ -363,7 +363,6 @@ class ToxicityVolatility(OnePosition[ToxicityVolatilitySettings]):
         )
 
     def on_quote(self, quote: QuoteTick) -> None:
-        self.quote = quote
         if self.signal is not None:
             self.signal.on_quote(
                 quote.ts_init, quote.bid_price.raw, quote.ask_price.raw,
