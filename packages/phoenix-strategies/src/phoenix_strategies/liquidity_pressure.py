@@ -21,7 +21,7 @@ from phoenix_signals.engines import BarLpiConfig, BarLpiEngine
 
 from phoenix_strategies.gates import Gates, GatesConfig, MarketState
 from phoenix_strategies.intents import BUY, Market
-from phoenix_strategies.one_position import RAW_PRECISION, OnePosition
+from phoenix_strategies.one_position import RAW_PRECISION, OnePosition, raw_quote
 from phoenix_strategies.settings import StrategySettings
 from phoenix_strategies.sizing import Caps, size_fixed
 from phoenix_strategies.trade_cycle import Decision
@@ -186,10 +186,7 @@ class LiquidityPressure(OnePosition[LiquidityPressureSettings]):
         quote = self.last_quote()
         if quote is not None and quote != self._fed:
             self._fed = quote
-            self.signal.on_quote(
-                quote.ts_init, quote.bid_price.raw, quote.ask_price.raw,
-                quote.bid_size.raw, quote.ask_size.raw,
-            )  # fmt: skip
+            self.signal.on_quote(*raw_quote(quote))
 
     def _decide(self, signal: BarLpiSignal) -> None:
         market = self.look(self.clock.timestamp_ns())

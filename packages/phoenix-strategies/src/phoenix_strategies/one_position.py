@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from nautilus_trader.model import AggressorSide
+from nautilus_trader.model import AggressorSide, QuoteTick
 from phoenix_schemas.custom_data import BinanceBookDepthPct, BinanceFundingRate, BinanceRecord
 
 from phoenix_strategies.gates import Gates, MarketState
@@ -226,6 +226,15 @@ def _slow(average: float | None, value: float | None) -> float | None:
     if value is None:
         return average
     return value if average is None else average + SLOW_SHARE * (value - average)
+
+
+def raw_quote(quote: QuoteTick) -> tuple[int, int, int, int, int]:
+    """`ts_init`, bid, ask, bid size and ask size of a quote, the four as Nautilus's raw integers.
+
+    Through the state that a quote pickles by: one call, where nine properties cost twice as much.
+    """
+    _, bid, ask, _, _, bid_size, ask_size, _, _, _, ts = quote.__getstate__()
+    return ts, bid, ask, bid_size, ask_size
 
 
 def aggressor(trade: Any) -> int:

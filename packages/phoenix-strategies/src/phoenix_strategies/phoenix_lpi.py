@@ -28,7 +28,7 @@ from phoenix_signals.engines import LpiConfig, LpiEngine
 
 from phoenix_strategies.gates import MINUTE_NS, MS_NS, Gates, GatesConfig, MarketState
 from phoenix_strategies.intents import BUY, SELL, Limit, Market
-from phoenix_strategies.one_position import RAW_PRECISION, OnePosition, aggressor
+from phoenix_strategies.one_position import RAW_PRECISION, OnePosition, aggressor, raw_quote
 from phoenix_strategies.order_ledger import OrderState
 from phoenix_strategies.order_rules import touch_price
 from phoenix_strategies.settings import StrategySettings
@@ -324,11 +324,9 @@ class PhoenixLpi(OnePosition[PhoenixLpiSettings]):
             self.want_quotes(True)
 
     def _feed(self, quote: QuoteTick | None) -> None:
-        if quote is not None and (ts := quote.ts_init) >= self._fed_ts:
-            self._fed_ts = ts
-            self.signal.on_quote(
-                ts, quote.bid_price.raw, quote.ask_price.raw, quote.bid_size.raw, quote.ask_size.raw
-            )
+        if quote is not None and (raw := raw_quote(quote))[0] >= self._fed_ts:
+            self._fed_ts = raw[0]
+            self.signal.on_quote(*raw)
 
     def _feed_withheld(self) -> None:
         """The last trade that waited, if nothing came after it: gaps are counted from it."""
@@ -419,6 +417,7 @@ class PhoenixLpi(OnePosition[PhoenixLpiSettings]):
 
 def _beyond_touch(trade: TradeTick, quote: QuoteTick) -> bool:
     """Whether a trade printed through the side it took."""
+    price: Any = trade.price  # the stubs give Price no order; at run time it has one
     if trade.aggressor_side == AggressorSide.BUY:
-        return bool(trade.price > quote.ask_price)
-    return bool(trade.price < quote.bid_price)
+        return bool(price > quote.ask_price)
+    return bool(price < quote.bid_price)
