@@ -49,11 +49,12 @@ class GatesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     to 42 s apart, so a depth bound below that refuses most of the time). max_rel_spread_bps: of the
     mid. min_depth_notional: of the last depth snapshot. max_bar_gap_bars: missing bars among the
     latest. spread_collapse_multiple, depth_collapse_share: kill-switch when the spread exceeds that
-    multiple of its slow average (over about an hour), or depth falls under that share of its own. max_toxicity: VPIN (or
-    its percentile, whichever the strategy feeds). funding_window_minutes: on either side of a
-    settlement; funding_action: `no_entry` or `flat` (close before it). max_daily_loss_share,
-    max_drawdown_share: kill-switches on the loss from the day's first equity and from its peak.
-    Every kill-switch closes and ends the UTC day. max_trades_per_hour: entries in the last hour.
+    multiple of its slow average (over about an hour), or depth falls under that share of its own.
+    max_toxicity: VPIN (or its percentile, whichever the strategy feeds). funding_window_minutes: on
+    either side of a settlement; funding_action: `no_entry` or `flat` (close before it).
+    max_daily_loss_share, max_drawdown_share: kill-switches on the loss from the day's first equity
+    and from its peak. Every kill-switch closes and ends the UTC day. max_trades_per_hour: entries
+    in the last hour.
     """
 
     quote_max_age_ms: int | None = None
