@@ -1,4 +1,4 @@
-"""`phoenix demo`, which is the first thing anybody runs."""
+"""`phoenix demo`, as somebody meets it first: three verified bundles with their reports."""
 
 from __future__ import annotations
 
@@ -8,27 +8,41 @@ from pathlib import Path
 import pytest
 from phoenix_runner.bundle import verify_bundle
 from phoenix_runner.cli import run_command
-from phoenix_runner.demo import SUITES
+
+ROOT = Path(__file__).parents[1]
 
 
-def test_the_demo_goes_from_nothing_to_three_reports(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_demo_runs_its_suites_and_says_where_the_reports_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert run_command(["demo", "--json", "--quiet"]) == 0
-    done = json.loads(capsys.readouterr().out)
-    assert list(done) == sorted(SUITES)
-    for run in done.values():
+    folder = tmp_path / "demo"
+    assert run_command(["demo", "--dir", str(folder), "--json", "--quiet"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert list(said["runs"]) == ["ema_cross", "phoenix_lpi", "walk_forward"]
+    for name, run in said["runs"].items():
+        assert run["fills"] > 0, name
         verify_bundle(Path(run["folder"]))
-        assert (Path(run["folder"]) / "report.html").is_file()
-        assert run["fills"] > 10
-    assert done["walk_forward"]["folds"] == 2
-    # What it leaves can be run again as it lies there, and is known.
-    assert run_command(["run", "phoenix-demo/phoenix_lpi.yaml", "--json", "--quiet"]) == 0
-    assert json.loads(capsys.readouterr().out)["reused"] is True
-    # Somebody's own folder is not touched.
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "notes.txt").write_text("keep")
-    assert run_command(["demo", "--dir", "mine", "--quiet"]) == 1
-    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+        assert "<svg" in (Path(run["folder"]) / "report.html").read_text("utf-8")
+    assert said["runs"]["walk_forward"]["sets_evaluated"] == 4
+    page = Path(said["comparison"]).read_text("utf-8")
+    assert "ema_cross" in page
+    assert "phoenix_lpi" in page
+    # What the READMEs show is what comes out.
+    for readme in (ROOT / "README.md", ROOT / "packages/phoenix-runner/README.md"):
+        shown = readme.read_text("utf-8")
+        assert f"net {float(said['runs']['ema_cross']['net']):,.2f} USDT" in shown, readme
+    # The suites it leaves are there to be edited and run again; unchanged, they are known.
+    suite = str(folder / "phoenix_lpi.yaml")
+    assert run_command(["run", suite, "--json", "--quiet"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["reused"]
+    assert again["net"] == said["runs"]["phoenix_lpi"]["net"]
+
+
+def test_a_folder_with_other_files_is_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.txt").write_text("precious")
+    assert run_command(["demo", "--dir", str(tmp_path), "--quiet"]) == 1
     assert "must be a new or empty folder" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]

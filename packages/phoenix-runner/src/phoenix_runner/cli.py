@@ -345,15 +345,18 @@ def _run(suite: Suite, *, as_json: bool, quiet: bool, **options: Any) -> None:
 @JSON
 @QUIET
 def demo(folder: str, seed: int, as_json: bool, quiet: bool) -> None:
-    """Simulate three days, ingest them, run EMA cross, Phoenix LPI and a walk-forward. Needs nothing."""
+    """Simulate four days, ingest them, run EMA cross, Phoenix LPI and a walk-forward. Needs nothing."""
     from phoenix_runner.demo import run_demo
     from phoenix_runner.terminal import describe
 
     done = run_demo(Path(folder), seed=seed, quiet=quiet)
     if as_json:
-        _print_json({name: _published(run) for name, run in done.items()})
+        runs = {name: _published(run) for name, run in done.runs.items()}
+        _print_json({"comparison": str(done.comparison), "runs": runs})
     elif not quiet:
-        click.echo("\n\n".join(describe(run) for run in done.values()))
+        for run in done.runs.values():
+            click.echo(describe(run) + "\n")
+        click.echo(f"side by side: {done.comparison}")
 
 
 @cli.group()

@@ -1,9 +1,9 @@
 """`phoenix demo`: the whole road on a market of its own, from dump files to reports.
 
-Everything lands in one folder: `raw` (the dump files of three simulated days), `catalog` (ingested from
-them), three suites to be edited and run again, and `runs` (their bundles): EMA cross and Phoenix LPI on
-the first day, and EMA cross walked forward over all three. The market is the same for the same seed on
-any machine, and so are the results.
+Everything lands in one folder: `raw` (the dump files of four simulated days), `catalog` (ingested from
+them), three suites (to be edited and run again) and `runs` (their bundles): EMA cross, Phoenix LPI, and
+a walk-forward of EMA cross; `comparison.html` sets the first two side by side. The market is the same
+for the same seed on any machine, and so are the results.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,66 +23,32 @@ from phoenix_etl.synthetic import write_market
 from phoenix_runner.errors import RunnerError
 from phoenix_runner.experiment import Published
 from phoenix_runner.modes import run_experiment
+from phoenix_runner.report.writing import write_comparison
 from phoenix_runner.suite import load_suite
 
-DAY = dt.date(2024, 3, 5)
-DAYS = 3
-_LATENCY = {"insert_ms": 20, "update_ms": 20, "cancel_ms": 20}
-_EMA_CROSS = {
-    "name": "ema_cross",
-    "config": {"fast_bars": 10, "slow_bars": 20, "trade_size": "0.05"},
-}
-_BARS = {"include": ["QuoteTick", "TradeTick", "Bar", "MarkPriceUpdate"]}
-
-
-def _days(first: int, last: int, **more: str) -> dict[str, str]:
-    """A time section from one day of the demo to another (excluded)."""
-    start, end = (DAY + dt.timedelta(n) for n in (first, last))
-    return {"start_utc": start.isoformat(), "end_utc": end.isoformat(), **more}
-
-
-SUITES: dict[str, dict[str, Any]] = {
-    "ema_cross": {
-        "data": _BARS,
-        "time": _days(0, 1),
-        "strategy": _EMA_CROSS,
-        "execution": {"latency": _LATENCY},
-    },
-    "phoenix_lpi": {
-        "data": {"include": ["QuoteTick", "TradeTick", "BinanceBookDepthPct", "MarkPriceUpdate"]},
-        "time": _days(0, 1),
-        # Only trades that print 5 bps beyond the touch count: forced ones.
-        "strategy": {"name": "phoenix_lpi", "config": {"trade_size": "0.05", "eta_bps": 5.0}},
-        "execution": {"latency": _LATENCY, "trade_execution": True, "queue_position": True},
-    },
-    "walk_forward": {
-        "data": _BARS,
-        "time": _days(0, DAYS),
-        "mode": {
-            "kind": "walk_forward",
-            "train": "1d",
-            "test": "1d",
-            "objective": "net",
-            "search": {"parameters": {"strategy.config.slow_bars": [20, 60]}},
-        },
-        "strategy": _EMA_CROSS,
-        "execution": {"latency": _LATENCY},
-    },
-}
-"""The sections of each suite that differ from the others'."""
+START = dt.date(2024, 3, 5)
+DAYS = 4  # a walk-forward tests on whole days: two to choose on, and two more to judge on
 MARKER = ".phoenix-demo"
 _PARTS = ("raw", "raw-truth", "catalog", "runs")
 
 
-def run_demo(folder: Path, *, seed: int, quiet: bool) -> dict[str, Published]:
-    """Simulate days, ingest them, run each suite; what came out, by the suite's name.
+@dataclass(frozen=True)
+class Demo:
+    """The three finished runs by suite name, and the page that compares two of them."""
+
+    runs: dict[str, Published]
+    comparison: Path
+
+
+def run_demo(folder: Path, *, seed: int, quiet: bool) -> Demo:
+    """Simulate four days, ingest them, run three suites.
 
     `folder` must be new, empty, or an earlier demo's, which is replaced.
     """
     _prepare(folder)
-    _say(f"simulating {DAYS} days of BTCUSDT from {DAY} in {folder / 'raw'}", quiet)
+    _say(f"simulating {DAYS} days of BTCUSDT in {folder / 'raw'}", quiet)
     market = write_market(
-        folder / "raw", symbols=["BTCUSDT"], start=DAY, days=DAYS, seed=seed, profile="small"
+        folder / "raw", symbols=["BTCUSDT"], start=START, days=DAYS, seed=seed, profile="small"
     )
     rows = sum(file.rows for file in market.files)
     _say(f"ingesting {len(market.files)} files, {rows:,} rows, into {folder / 'catalog'}", quiet)
@@ -90,13 +57,14 @@ def run_demo(folder: Path, *, seed: int, quiet: bool) -> dict[str, Published]:
     )
     if result.failed:
         raise RunnerError(f"{folder}: ingest of the simulated days failed ({result.failed})")
-    done = {}
-    for name, sections in SUITES.items():
+    runs = {}
+    for name, values in _suites(folder).items():
         path = folder / f"{name}.yaml"
-        path.write_text(_suite_text(folder, name, sections), encoding="utf-8")
+        path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
         _say(f"running {path}", quiet)
-        done[name] = run_experiment(load_suite(path), quiet=quiet)
-    return done
+        runs[name] = run_experiment(load_suite(path), quiet=quiet)
+    singles = {name: run.folder for name, run in runs.items() if name != "walk_forward"}
+    return Demo(runs, write_comparison(singles, folder / "comparison.html"))
 
 
 def _prepare(folder: Path) -> None:
@@ -111,20 +79,63 @@ def _prepare(folder: Path) -> None:
     marker.write_text("made by `phoenix demo`, which may replace this folder\n", encoding="utf-8")
 
 
-def _suite_text(folder: Path, name: str, sections: dict[str, Any]) -> str:
-    values = {
-        "schema_version": "1",
-        "catalog": {"path": str(folder / "catalog")},
-        "output": {"dir": str(folder / "runs"), "suite_name": f"demo_{name}"},
-        "universe": {
-            "instrument_ids": ["BTCUSDT-PERP.BINANCE"],
-            "starting_balances": ["10000 USDT"],
-            "leverage": 5,
-        },
-        **sections,
-        "funding": {"mode": "settle"},
+def _suites(folder: Path) -> dict[str, dict[str, Any]]:
+    """The three suites by name, as a person would write them."""
+    last = START + dt.timedelta(DAYS)
+
+    def suite(name: str, start: str, include: list[str], **sections: Any) -> dict[str, Any]:
+        return {
+            "schema_version": "1",
+            "catalog": {"path": str(folder / "catalog")},
+            "output": {"dir": str(folder / "runs"), "suite_name": name},
+            "universe": {
+                "instrument_ids": ["BTCUSDT-PERP.BINANCE"],
+                "starting_balances": ["10000 USDT"],
+                "leverage": 5,
+            },
+            "data": {"include": include},
+            "time": {"start_utc": start, "end_utc": last.isoformat(), "warmup": "2h"},
+            **sections,
+            "funding": {"mode": "settle"},
+        }
+
+    after_warmup = f"{START.isoformat()}T02:00:00Z"
+    market = ["QuoteTick", "TradeTick", "Bar", "MarkPriceUpdate"]
+    latency = {"insert_ms": 20, "update_ms": 20, "cancel_ms": 20}
+    ema = {
+        "name": "ema_cross",
+        "config": {"fast_bars": 10, "slow_bars": 20, "trade_size": "0.01"},
     }
-    return yaml.safe_dump(values, sort_keys=False)
+    resting = {"latency": latency, "trade_execution": True, "queue_position": True}
+    return {
+        "ema_cross": suite(
+            "ema_cross", after_warmup, market, strategy=ema, execution={"latency": latency}
+        ),
+        "phoenix_lpi": suite(
+            "phoenix_lpi",
+            after_warmup,
+            ["QuoteTick", "TradeTick", "BinanceBookDepthPct", "BinanceFundingRate",
+             "MarkPriceUpdate"],
+            strategy={"name": "phoenix_lpi", "config": {"trade_size": "0.01"}},
+            execution=resting,
+        ),
+        "walk_forward": suite(
+            "walk_forward",
+            START.isoformat(),
+            ["QuoteTick", "Bar", "MarkPriceUpdate"],
+            mode={
+                "kind": "walk_forward", "train": "2d", "test": "1d", "objective": "net",
+                "search": {
+                    "parameters": {
+                        "strategy.config.fast_bars": [10, 30],
+                        "strategy.config.slow_bars": [60, 120],
+                    }
+                },
+            },
+            strategy=ema,
+            execution={"latency": latency},
+        ),
+    }  # fmt: skip
 
 
 def _say(text: str, quiet: bool) -> None:
