@@ -29,10 +29,15 @@ def book_ticker(
     """Quotes of one day, or of `days` days as a monthly file; `shuffled` interleaves two streams."""
     rng = np.random.default_rng(1)
     stamps = np.sort(rng.integers(0, days * _MS_PER_DAY - 20, rows)) + _day_ms(DAY)
-    bid = 690_000 + np.cumsum(rng.integers(-1, 2, rows))
+    bid = 690_000 + np.cumsum(np.where(rng.random(rows) < 0.1, rng.integers(-1, 2, rows), 0))
     ids = 4_000_000_000_000 + np.cumsum(rng.integers(1, 900, rows))
-    bid_size, ask_size = rng.integers(1, 20_000, (2, rows))
-    late = rng.integers(3, 12, rows)
+    # One side changes at a time, as in the archive.
+    of_bid = rng.random(rows) < 0.5
+    bid_size, ask_size = (
+        rng.integers(1, 20_000, rows)[np.maximum.accumulate(np.where(side, np.arange(rows), 0))]
+        for side in (of_bid, ~of_bid)
+    )
+    sent = np.maximum.accumulate(stamps + rng.integers(3, 12, rows))
     order = np.arange(rows)
     if shuffled:
         order = np.concatenate([order[::2], order[1::2]])
@@ -45,7 +50,7 @@ def book_ticker(
         Number(bid[order] + 1, 1, 7),
         Number(ask_size[order], 3, 5),
         Number(stamps[order]),
-        Number((stamps + late)[order]),
+        Number(sent[order]),
     ]
     period, key = ("daily", DAY.isoformat()) if days == 1 else ("monthly", DAY.isoformat()[:7])
     path = root / f"futures/{period}/bookTicker/BTCUSDT-bookTicker-{key}.{_ending(compress)}"

@@ -148,8 +148,8 @@ def test_empty_windows_are_skipped_and_gaps_reported(tmp_path: Path) -> None:
     suite = probe_suite(root, ["QuoteTick"], time=time)
     result = run_backtest(suite, START, START + DAY)
     assert [ts for _, ts, _ in Probe.log] == times
-    assert [(g["start_ns"] - START, g["end_ns"] - START) for g in result.gaps] == [
-        (0, 7 * HOUR), (7 * HOUR + MINUTE, 15 * HOUR), (15 * HOUR, DAY),
+    assert [(g["start_utc"][8:16], g["end_utc"][8:16]) for g in result.gaps] == [
+        ("28T00:00", "28T07:00"), ("28T07:01", "28T15:00"), ("28T15:00", "29T00:00"),
     ]  # fmt: skip
     # Equity stands on every minute of the range all the same.
     minutes = result.equity["ts_ns"].to_numpy()

@@ -12,8 +12,10 @@ import pytest
 from cascade_market import CASCADE_TO, market
 from engine_market import INSTRUMENT, SECOND, START, engine_with
 from nautilus_trader.model import ClientId, CustomData, TimeInForce
-from phoenix_schemas.custom_data import register_custom_data
+from phoenix_schemas.custom_data import BinanceBookDepthPct, register_custom_data
+from phoenix_signals.engines import LpiEngine
 from phoenix_strategies import registry
+from phoenix_strategies.one_position import aggressor
 from phoenix_strategies.run_control import RunControl
 from phoenix_strategies.twap_algorithm import TwapReport
 
@@ -245,12 +247,42 @@ def test_the_markout_guard_closes_between_decisions() -> None:
     assert "leave: markout" not in without.acts
 
 
-def test_a_gate_refusal_is_counted_for_the_summary_and_traced() -> None:
-    o = Outcome("phoenix_lpi", SUITES["phoenix_lpi"] | {"max_rel_spread_bps": 0.01}, market())
+@pytest.mark.parametrize(
+    ("name", "values", "gate"),
+    [
+        ("phoenix_lpi", {"max_rel_spread_bps": 0.01}, "spread"),
+        ("phoenix_lpi", {"min_depth_notional": 1e9}, "min_depth"),
+        ("phoenix_lpi", {"gates": {"funding_window_minutes": 600}}, "funding_window"),
+        ("phoenix", {"gates": {"funding_window_minutes": 600}}, "funding_window"),
+        ("phoenix", {"oi_z_threshold": 100.0}, "open_interest"),
+        ("liquidity_pressure", {"max_spread_bps": 0.01}, "spread"),
+        ("liquidity_pressure", {"gates": {"funding_window_minutes": 600}}, "funding_window"),
+        ("toxicity_volatility", {"gates": {"max_toxicity": 0.01}}, "toxicity"),
+        ("toxicity_volatility", {"gates": {"max_trades_per_hour": 0}}, "max_trades_per_hour"),
+    ],
+)
+def test_a_gate_is_the_only_thing_that_prevents_the_trades_and_is_counted(
+    name: str, values: dict[str, Any], gate: str
+) -> None:
+    o = Outcome(name, SUITES[name] | values, market())
+    assert [x for x in ordinary(name).orders if x.tags == ["entry"]]  # without it there are some
     assert not o.orders
-    strategy_id = str(o.strategy.strategy_id)
-    assert o.control.refusals[strategy_id, "spread"] > 0
-    assert any(gates == "spread" and "bps is above" in why for _, _, gates, why in o.decisions)
+    refused = [why for _, _, g, why in o.decisions if g == gate]
+    assert o.control.refusals[str(o.strategy.strategy_id), gate] == len(refused) > 0
+    assert all(why.startswith("wait: ") for why in refused)
+
+
+def test_flat_before_funding_closes_and_keeps_out() -> None:
+    # The market begins 106 minutes before a settlement; a window of 96 opens at its second 600,
+    # while a position is held.
+    begins = START + 600 * SECOND
+    gates = {"funding_window_minutes": 96, "funding_action": "flat"}
+    o = Outcome("phoenix_lpi", SUITES["phoenix_lpi"] | {"gates": gates}, market())
+    leave = next(ts for ts, _, g, i in o.decisions if g == "funding_window" and "leave" in i)
+    assert begins <= leave <= begins + 2 * SECOND
+    assert [x for x in o.orders if x.tags == ["entry"]]
+    assert all(x.ts_init < begins for x in o.orders if x.tags == ["entry"])
+    assert o.strategy.ledger.position == 0
 
 
 def test_a_kill_switch_ends_the_day_and_says_so() -> None:
@@ -264,6 +296,28 @@ def test_a_kill_switch_ends_the_day_and_says_so() -> None:
     assert all(order.ts_init <= killed for order in o.orders if order.tags == ["entry"])
     assert o.control.refusals[strategy_id, "daily_loss"] > 0
     assert o.strategy.ledger.position == 0
+
+
+@pytest.mark.parametrize("mode", ["time", "notional"])
+def test_feeding_only_the_quotes_that_matter_changes_no_snapshot(mode: str) -> None:
+    values = SUITES["phoenix_lpi"] | {"bucket_mode": mode, "bucket_notional_threshold": 200_000}
+    o = Outcome("phoenix_lpi", values, market())
+    engine = LpiEngine(o.strategy.signal.config)
+    expected = []
+    for x in market():
+        match type(x).__name__:
+            case "QuoteTick":
+                engine.on_quote(
+                    x.ts_init, x.bid_price.raw, x.ask_price.raw, x.bid_size.raw, x.ask_size.raw
+                )
+            case "TradeTick":
+                engine.on_trade(x.ts_init, x.price.raw, x.size.raw, aggressor(x))
+            case "CustomData" if isinstance(x.data, BinanceBookDepthPct):
+                engine.on_custom_data(x.data)
+        while (snapshot := engine.maybe_emit()) is not None:
+            expected.append(snapshot)
+    assert o.records == expected
+    assert len(expected) > 100
 
 
 def test_signal_snapshots_are_recorded_once_per_bucket() -> None:

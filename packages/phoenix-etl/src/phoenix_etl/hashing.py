@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Buffer
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
+
+_SMALL = 1 << 14
+"""Fewer bytes are hashed sooner than handed over."""
 
 
 class BackgroundHash:
@@ -35,11 +37,17 @@ class BackgroundHash:
         _error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def update(self, data: Buffer) -> None:
-        if len(self._waiting) == 2:
+    def update(self, data: bytes) -> None:
+        while self._waiting and (len(self._waiting) == 2 or self._waiting[0].done()):
             self._waiting.pop(0).result()
+        if len(data) < _SMALL and not self._waiting:
+            self._hash.update(data)
+            return
         self._waiting.append(self._pool.submit(self._hash.update, data))
 
     def hexdigest(self) -> str:

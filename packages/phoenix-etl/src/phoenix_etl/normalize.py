@@ -31,7 +31,7 @@ from phoenix_schemas.timestamps import (
     epoch_unit,
 )
 
-from phoenix_etl.arrays import decimal_words, flags, int64_array, mask_array, numbers
+from phoenix_etl.arrays import decimal_words, flags, int64_array, mask_array, numbers, text_array
 from phoenix_etl.errors import SourceError
 from phoenix_etl.parsing import Parsed, Reject
 from phoenix_etl.reading import Block
@@ -178,7 +178,7 @@ class Normalizer:
             case Rule.NOT_NEGATIVE:
                 return [(c, values(c) < 0) for c in columns]
             case Rule.INSTRUMENT_SYMBOL:
-                same = pc.equal(table.column(columns[0]), self._context.symbol)
+                same = pc.equal(table.column(columns[0]), text_array([self._context.symbol])[0])
                 return [(columns[0], ~flags(same))]
             case Rule.OHLC:
                 opened, high, low, close = (values(c) for c in columns)
@@ -199,7 +199,9 @@ class Normalizer:
             return 0
         off = np.zeros(table.num_rows, bool)
         for name in self._prices:
-            off |= numbers(table.column(name)) % self._context.tick != 0
+            price = numbers(table.column(name))
+            # Several times as fast as a remainder.
+            off |= price // self._context.tick * self._context.tick != price
         return int(np.count_nonzero(off))
 
 
@@ -239,5 +241,5 @@ def _comparable(column: pa.ChunkedArray) -> np.ndarray:
         valid = flags(array.is_valid())
         return np.where(valid, sign, 0)
     if array.null_count:
-        array = pc.fill_null(array, 0)
+        return np.where(flags(array.is_valid()), numbers(array), 0)
     return numbers(array)

@@ -154,7 +154,7 @@ class BlockParser:
         self._kept = kept
         # A blank is legal only inside a DATETIME, once.
         self._blanks_per_line = sum(c.kind is Kind.DATETIME for c in columns)
-        self._flags = any(c.kind is Kind.FLAG for c in columns)
+        self._flags = sum(c.kind is Kind.FLAG for c in columns)
         self._convert = self._convert_options(self._written)
         self._convert_strict = self._convert_options({})
         self._parse = csv.ParseOptions(quote_char=False, ignore_empty_lines=False)
@@ -182,9 +182,9 @@ class BlockParser:
         return (
             data.isascii()
             and not any(mark in data for mark in _SUSPICIOUS)
-            and data.count(b" ") == block.lines * self._blanks_per_line
-            # The letter e belongs to a flag; elsewhere it is an exponent.
-            and data.count(b"e") == (data.count(b"rue") + data.count(b"alse") if self._flags else 0)
+            and _holds(data, b" ", block.lines * self._blanks_per_line)
+            # A flag has one e (true, false); one more is an exponent.
+            and _holds(data, b"e", block.lines * self._flags)
         )
 
     def _convert_options(self, written: Mapping[str, int]) -> csv.ConvertOptions:
@@ -358,6 +358,10 @@ class BlockParser:
 def _limit(precision: int) -> Decimal:
     """Largest magnitude of a scaled value: what NautilusTrader holds, and what int64 holds."""
     return min(Decimal(MAX_VALUE), Decimal(2**63 - 1).scaleb(-precision))
+
+
+def _holds(data: bytes, character: bytes, times: int) -> bool:
+    return data.count(character) == times if times else character not in data
 
 
 def _decimal_reason(cell: str, precision: int, limit: Decimal) -> str | None:

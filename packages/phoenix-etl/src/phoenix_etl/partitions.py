@@ -11,10 +11,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 import numpy as np
@@ -31,7 +33,9 @@ from phoenix_schemas.arrow import (
 from phoenix_schemas.datasets import DatasetSpec, Kind, Target
 from phoenix_schemas.timestamps import NS_PER_HOUR, NS_PER_MINUTE
 
+from phoenix_etl import durable
 from phoenix_etl.arrays import int64_array, numbers, scaled_decimal, text_array
+from phoenix_etl.hashing import BackgroundHash
 from phoenix_etl.parsing import SCALED, Precisions
 
 ROW_GROUP_ROWS = 100_000
@@ -141,7 +145,7 @@ def build_partition(task: PartitionTask) -> Partition:
     tables = [pa.ipc.open_file(pa.memory_map(os.fspath(p.spill), "r")).read_all() for p in parts]
     counts = [t.num_rows for t in tables]
     rows = pa.concat_tables(tables)
-    source_of = np.repeat(np.arange(len(parts)), counts)
+    source_of = np.repeat(np.arange(len(parts), dtype=np.int32), counts)
 
     order_names = ["ts_event", *(k for k in task.spec.key if k != "ts_event")]
     order = [numbers(rows.column(name)) for name in order_names]
@@ -167,19 +171,26 @@ def build_partition(task: PartitionTask) -> Partition:
         return Partition((), (), inputs, None, tuple(losers.conflicts))
 
     slices = _Slices(rows, order, keep, is_ordered, task.memory_budget_bytes)
-    writers = [
-        _TargetWriter(
-            task, target, rows, keep, task.staging.with_name(f"{task.staging.name}-{n}.parquet")
-        )
-        for n, target in enumerate(task.spec.targets)
-    ]
     stats = _StatsOfDay(task.spec)
-    for table in slices:
-        stats.add(table)
-        for writer in writers:
-            writer.write(table)
-    files = tuple(writer.close() for writer in writers)
-    staged = tuple(writer.staged for writer in writers)
+    with ExitStack() as stack:
+        writers = [
+            stack.enter_context(
+                _TargetWriter(
+                    task,
+                    target,
+                    rows,
+                    keep,
+                    task.staging.with_name(f"{task.staging.name}-{n}.parquet"),
+                )
+            )
+            for n, target in enumerate(task.spec.targets)
+        ]
+        for table in slices:
+            stats.add(table)
+            for writer in writers:
+                writer.write(table)
+        files = tuple(writer.finish() for writer in writers)
+        staged = tuple(writer.staged for writer in writers)
     return Partition(files, staged, inputs, stats.result(), tuple(losers.conflicts))
 
 
@@ -336,7 +347,10 @@ class _Slices:
 
 
 class _TargetWriter:
-    """Writes one catalog type of a partition, in row groups of fixed size."""
+    """Writes one catalog type of a partition, in row groups of fixed size.
+
+    A row group is encoded and packed on a thread of its own while the next one is put together.
+    """
 
     def __init__(
         self,
@@ -360,6 +374,8 @@ class _TargetWriter:
         self.path = f"{self._type.folder(self._identifier)}/{file_name(self._first, self._last)}"
         staged.parent.mkdir(parents=True, exist_ok=True)
         self._sink = _HashingFile(staged)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="parquet")
+        self._writing: Future[None] | None = None
         self._writer = pq.ParquetWriter(
             pa.PythonFile(self._sink, mode="w"),
             self._schema,
@@ -383,9 +399,17 @@ class _TargetWriter:
             if self._rest_rows == ROW_GROUP_ROWS:
                 self._flush()
 
-    def close(self) -> WrittenFile:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._thread.shutdown(cancel_futures=True)
+        self._sink.release()
+
+    def finish(self) -> WrittenFile:
         if self._rest_rows:
             self._flush()
+        self._await_writing()
         self._writer.close()
         size = self._sink.finish()
         return WrittenFile(
@@ -402,9 +426,16 @@ class _TargetWriter:
     def _flush(self) -> None:
         group = pa.concat_tables(self._rest) if len(self._rest) > 1 else self._rest[0]
         rows = catalog_rows(self._task, self._target, self._type, group, self._schema)
-        self._writer.write_table(rows, row_group_size=ROW_GROUP_ROWS)
+        self._await_writing()
+        self._writing = self._thread.submit(
+            self._writer.write_table, rows, row_group_size=ROW_GROUP_ROWS
+        )
         self._rows += group.num_rows
         self._rest, self._rest_rows = [], 0
+
+    def _await_writing(self) -> None:
+        if self._writing is not None:
+            self._writing.result()
 
 
 def catalog_rows(
@@ -442,7 +473,9 @@ def catalog_rows(
     }
     for name in schema.names:
         if name in constants and name not in columns:
-            columns[name] = pa.repeat(constants[name], count)
+            columns[name] = text_array([constants[name]]).take(
+                int64_array(np.zeros(count, np.int64))
+            )
         elif name not in columns:
             columns[name] = pa.nulls(count, schema.field(name).type)
     return pa.table([columns[name] for name in schema.names], schema=schema)
@@ -453,16 +486,19 @@ class _HashingFile:
 
     def __init__(self, path: Path) -> None:
         self._stream = path.open("wb")
-        self._hash = hashlib.sha256()
+        self._hash = BackgroundHash()
         self._size = 0
-        self.closed = False
+        self.sha256 = ""
 
-    def write(self, data: Any) -> int:
-        view = memoryview(data)
-        self._hash.update(view)
-        self._size += view.nbytes
-        self._stream.write(view)
-        return view.nbytes
+    @property
+    def closed(self) -> bool:
+        return self._stream.closed
+
+    def write(self, data: bytes) -> int:
+        self._hash.update(data)
+        self._size += len(data)
+        self._stream.write(data)
+        return len(data)
 
     def flush(self) -> None:
         self._stream.flush()
@@ -475,15 +511,15 @@ class _HashingFile:
 
     def finish(self) -> int:
         """Force the bytes to disk; the file's size."""
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
-        self._stream.close()
-        self.closed = True
+        durable.sync_file(self._stream)
+        self.sha256 = self._hash.hexdigest()
+        self.release()
         return self._size
 
-    @property
-    def sha256(self) -> str:
-        return self._hash.hexdigest()
+    def release(self) -> None:
+        """Close what is open, also after a failure."""
+        self._stream.close()
+        self._hash.close()
 
 
 def _longest(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -7,8 +7,10 @@ raises what a callback raised, and takes the books when the engine has ended. It
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -60,7 +62,7 @@ class RunResult:
     open_positions: dict[str, str]
     refusals: dict[str, dict[str, int]]
     rows: dict[str, dict[str, int]]
-    gaps: list[Row]
+    gaps: list[dict[str, str]]
     events: int
     seconds: float
 
@@ -116,18 +118,45 @@ def run_backtest(
         decisions=DecisionTable() if config.trace.decisions else None,
         records=RecordTables(signals=config.trace.signals),
     )
+    with collecting_here(), stop_on_signal(control):
+        return _run(suite, replay, control, window_ns, progress)
+
+
+def _run(
+    suite: Suite,
+    replay: Replay,
+    control: RunControl,
+    window_ns: int,
+    progress: Progress | None,
+) -> RunResult:
+    """The run itself; nothing of the engine outlives this call."""
     began = time.perf_counter()
-    with stop_on_signal(control):
-        engine, recorder, venue = _build(suite, control, end_ns)
-        try:
-            events = _feed(engine, replay, control, window_ns, progress)
-            recorder.sample(end_ns)
-            return _collect(
-                suite, engine, recorder, control, replay, venue, events,
-                time.perf_counter() - began,
-            )  # fmt: skip
-        finally:
-            engine.dispose()
+    engine, recorder, venue = _build(suite, control, replay.end_ns)
+    try:
+        events = _feed(engine, replay, control, window_ns, progress)
+        recorder.sample(replay.end_ns)
+        seconds = time.perf_counter() - began
+        return _collect(suite, engine, recorder, control, replay, venue, events, seconds)
+    finally:
+        engine.dispose()
+        control.on_fill = None
+
+
+@contextmanager
+def collecting_here() -> Iterator[None]:
+    """Collect cyclic garbage in this thread only, at the end.
+
+    Engine objects must die in the thread that made them, and an automatic collection runs in
+    whichever thread happens to allocate (the one that reads ahead, for instance).
+    """
+    automatic = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.collect()
+        if automatic:
+            gc.enable()
 
 
 def _build(
@@ -169,6 +198,7 @@ def _feed(
         engine.sort_data()
         engine.run(streaming=True, end=replay.end_ns - 1)
         engine.clear_data()
+        gc.collect(1)
         events += window.rows
         _raise_if_ended(control, window.end_ns)
         if progress is not None:

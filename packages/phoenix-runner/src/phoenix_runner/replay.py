@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from phoenix_schemas.arrow import CATALOG_TYPES
-from phoenix_schemas.timestamps import NS_PER_HOUR, NS_PER_MINUTE
+from phoenix_schemas.timestamps import NS_PER_HOUR, NS_PER_MINUTE, format_utc
 
 from phoenix_runner.book_restore import BookRestorer
 from phoenix_runner.catalog_series import Catalog
@@ -83,13 +83,14 @@ class Replay:
                 counts.setdefault(feed.type_name, {})[feed.instrument_id] = feed.series.rows
         return {name: dict(sorted(by_name.items())) for name, by_name in sorted(counts.items())}
 
-    def gaps(self) -> list[dict[str, Any]]:
-        """Gaps of the market types that were read, [start_ns, end_ns) each."""
+    def gaps(self) -> list[dict[str, str]]:
+        """Gaps of the market types that were read: from the last row before to the next after."""
         return [
             {
-                "what": f"{feed.type_name} of {feed.instrument_id}",
-                "start_ns": first,
-                "end_ns": last,
+                "type": feed.type_name,
+                "instrument_id": feed.instrument_id,
+                "start_utc": format_utc(first),
+                "end_utc": format_utc(last),
             }
             for feed in self._feeds
             if isinstance(feed, Feed) and feed.gaps is not None

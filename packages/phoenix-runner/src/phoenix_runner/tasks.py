@@ -66,6 +66,9 @@ def run_task(request: Mapping[str, Any]) -> dict[str, Any]:
         return {"error": str(error), "exit_code": error.exit_code, "traceback": text}
     except PhoenixError as error:
         return {"error": str(error), "exit_code": error.exit_code, "traceback": None}
+    except Exception as error:  # noqa: BLE001  a defect: it must not look like a worker's death
+        what = f"unexpected {type(error).__name__}: {error}"
+        return {"error": what, "exit_code": 1, "traceback": traceback.format_exc()}
 
 
 def _run(request: Mapping[str, Any]) -> Files:

@@ -165,7 +165,7 @@ class LiquidityPressure(OnePosition[LiquidityPressureSettings]):
 
     def on_quote(self, quote: QuoteTick) -> None:
         self.quote = quote
-        if self.cycle.leaving is not None:
+        if self.engaged:
             self.advance()
 
     def receive(self, record: BinanceRecord) -> None:

@@ -369,10 +369,8 @@ class ToxicityVolatility(OnePosition[ToxicityVolatilitySettings]):
                 quote.ts_init, quote.bid_price.raw, quote.ask_price.raw,
                 quote.bid_size.raw, quote.ask_size.raw,
             )  # fmt: skip
-        if self.ledger.position != 0:
+        if self.engaged:
             self._watch_stops(quote)
-        if self.cycle.leaving is not None:
-            self.advance()
 
     def _watch_stops(self, quote: QuoteTick) -> None:
         why = self.policy.on_quote(
@@ -383,6 +381,7 @@ class ToxicityVolatility(OnePosition[ToxicityVolatilitySettings]):
         )
         if why is not None:
             self.leave(why)
+        self.advance()
 
     def on_trade(self, trade: TradeTick) -> None:
         if self.settings.execution == "twap":
