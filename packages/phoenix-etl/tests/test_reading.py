@@ -125,7 +125,7 @@ def test_an_encrypted_member_is_bad_input(tmp_path: Path) -> None:
     data[data.rindex(b"PK\x01\x02") + 8] |= 1
     path = tmp_path / "f.zip"
     path.write_bytes(data)
-    with pytest.raises(SourceError, match="cannot be unpacked .*encrypted"):
+    with pytest.raises(SourceError, match=r"cannot be unpacked .*encrypted"):
         read(path)
 
 

@@ -62,7 +62,7 @@ def test_leverage_is_one_over_the_initial_margin() -> None:
     for wrong in (0, -1, Decimal("0.5"), Decimal("NaN")):
         with pytest.raises(InstrumentError, match="leverage must be at least 1"):
             spec.with_leverage(wrong)
-    with pytest.raises(InstrumentError, match="must keep initial margin above .* at most 250"):
+    with pytest.raises(InstrumentError, match=r"must keep initial margin above .* at most 250"):
         spec.with_leverage(300)
 
 

