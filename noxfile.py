@@ -126,6 +126,14 @@ def golden(session: nox.Session) -> None:
     session.run("python", "packages/phoenix-signals/tests/regenerate_golden.py", *session.posargs)
 
 
+@nox.session(python=PYTHONS[0])
+def pinning(session: nox.Session) -> None:
+    """Two versions of phoenix-signals in two environments: what one script says differently."""
+    install(session, ["schemas", "etl", "signals"])
+    script = "packages/phoenix-signals/examples/pinning.py"
+    session.run("python", script, "--constraints", constraints(session))
+
+
 @nox.session(venv_backend="none")
 def pins(session: nox.Session) -> None:
     """Resolve anew and rewrite the exact versions in the root pyproject (NautilusTrader stays)."""

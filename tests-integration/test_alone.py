@@ -43,8 +43,9 @@ spec = load_instrument_specs()["BTCUSDT-PERP.BINANCE"]
 assert str(spec.to_nautilus().id) == "BTCUSDT-PERP.BINANCE"
 """,
     "signals": """
-from phoenix_signals.registry import REGISTRY
-assert len(REGISTRY) > 10, len(REGISTRY)
+from phoenix_signals import batch, registry
+assert len(registry.installed()) > 40, len(registry.installed())
+assert batch.vpin([0, 1], [15, 5], [1, -1], bucket_raw=10, window_buckets=2)[-1] == 0.5
 """,
     "strategies": """
 from phoenix_strategies.registry import STRATEGIES

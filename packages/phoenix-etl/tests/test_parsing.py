@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from phoenix_etl.errors import SourceError
-from phoenix_etl.parsing import BlockParser, Parsed, Precisions, sniff_header
+from phoenix_etl.parsing import BlockParser, Parsed, Precisions, sniff_header, written_decimals
 from phoenix_etl.reading import Block
 from phoenix_schemas.datasets import DATASETS, Column, DatasetSpec, Kind
 
@@ -52,7 +52,10 @@ def lines(draw: st.DrawFn, spec: DatasetSpec | None = None) -> tuple[DatasetSpec
 
 
 def parse(spec: DatasetSpec, data: bytes) -> tuple[Parsed, Parsed]:
-    parser = BlockParser(spec.columns, PRECISIONS)
+    """The block as it is read, and line by line."""
+    # The scale that the first line writes is what a real file would be read at.
+    first = data.split(b"\n")[0].decode("utf-8", "replace")
+    parser = BlockParser(spec.columns, PRECISIONS, written_decimals(spec.columns, first))
     block = Block(1, data, data.count(b"\n"))
     return parser(block), parser._strict(block)
 

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 from nautilus_trader.model import BarType
+from phoenix_schemas.timestamps import NS_PER_SECOND
 from phoenix_strategies.intents import BUY, Limit, Market
 from phoenix_strategies.nautilus_seam import PhoenixStrategy
 from phoenix_strategies.registry import StrategySpec
@@ -26,6 +27,8 @@ class ProbeSettings(StrategySettings, frozen=True, kw_only=True):
     raise_at: int = 0
     interrupt_at: int = 0
     posts_limit_orders: bool = False
+    buy_again_after_s: int = 0
+    cancel_after_s: int = 0
 
 
 class Probe(PhoenixStrategy[ProbeSettings]):
@@ -96,6 +99,14 @@ class Probe(PhoenixStrategy[ProbeSettings]):
             )
         elif self.count == settings.buy_at:
             self.submit(Market(BUY, settings.quantity, "entry"))
+        now = self.clock.timestamp_ns()
+        if self.count == settings.buy_at and settings.buy_again_after_s:
+            again = Market(BUY, settings.quantity, "entry")
+            at = now + settings.buy_again_after_s * NS_PER_SECOND
+            self.at("again", at, lambda _event: self.submit(again))
+        if self.count == settings.buy_at and settings.cancel_after_s:
+            at = now + settings.cancel_after_s * NS_PER_SECOND
+            self.at("cancel", at, lambda _event: self.cancel_all())
         if self.count == settings.sell_at:
             self.submit(Market(-BUY, settings.quantity, "exit", reduce_only=True))
 
@@ -104,7 +115,7 @@ PROBE = StrategySpec(
     name="probe_strategies:PROBE",
     settings_type=ProbeSettings,
     strategy_type=Probe,
-    data_types=lambda _settings: frozenset(),
+    data_types=lambda settings: frozenset(settings.listen) & {"TradeTick"},
     posts_limit_orders=lambda settings: settings.posts_limit_orders,
     estimators=lambda _settings: {"probe": 3},
 )

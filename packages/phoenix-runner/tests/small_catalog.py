@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
@@ -61,7 +62,11 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     name = file_name(rows[0]["ts"], rows[-1]["ts"])
     pq.write_table(pa.table(columns, schema=schema), folder / name, row_group_size=row_group_size)
-    (root / "manifest.json").write_text(json.dumps({"catalog_digest": "0" * 64}), "utf-8")
+    digest = hashlib.sha256()
+    for path in sorted(root.glob("data/**/*.parquet")):
+        digest.update(path.read_bytes())
+    manifest = json.dumps({"catalog_digest": digest.hexdigest()})
+    (root / "manifest.json").write_text(manifest, "utf-8")
 
 
 def quote(ts: int, bid: str, ask: str, size: str = "5.000") -> dict[str, Any]:

@@ -146,7 +146,7 @@ def test_nothing_appears_under_a_runs_name_before_it_is_whole(tmp_path: Path) ->
 
     def break_off() -> None:
         with BundleWriter(final) as bundle:
-            bundle.json("summary.json", {})
+            bundle.write({"summary.json": b"{}"})
             assert not final.exists()
             raise ZeroDivisionError
 
@@ -154,7 +154,7 @@ def test_nothing_appears_under_a_runs_name_before_it_is_whole(tmp_path: Path) ->
         break_off()
     assert list(final.parent.iterdir()) == []
     with BundleWriter(final) as bundle:
-        bundle.json("summary.json", {})
+        bundle.write({"summary.json": b"{}"})
         bundle.publish()
     assert is_finished(final)
     assert [p.name for p in final.parent.iterdir()] == ["abc"]

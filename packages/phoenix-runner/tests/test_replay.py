@@ -148,12 +148,13 @@ def test_empty_windows_are_skipped_and_gaps_reported(tmp_path: Path) -> None:
     suite = probe_suite(root, ["QuoteTick"], time=time)
     result = run_backtest(suite, START, START + DAY)
     assert [ts for _, ts, _ in Probe.log] == times
-    assert [(g["start_ns"] - START, g["end_ns"] - START) for g in result.gaps] == [
-        (0, 7 * HOUR), (7 * HOUR + MINUTE, 15 * HOUR), (15 * HOUR, DAY),
+    assert [(g["start_utc"][8:16], g["end_utc"][8:16]) for g in result.gaps] == [
+        ("28T00:00", "28T07:00"), ("28T07:01", "28T15:00"), ("28T15:00", "29T00:00"),
     ]  # fmt: skip
     # Equity stands on every minute of the range all the same.
     minutes = result.equity["ts_ns"].to_numpy()
     assert np.array_equal(minutes, np.arange(START, START + DAY + 1, MINUTE))
+    assert result.rows == {"QuoteTick": {INSTRUMENT: 3}}
 
 
 def test_a_range_or_type_without_data_is_an_error_that_says_what_is_there(tmp_path: Path) -> None:
@@ -197,3 +198,23 @@ def test_reading_prunes_files_and_row_groups(tmp_path: Path) -> None:
     assert series._held is not None
     assert series._held[0].num_rows <= 100
     assert series.read(start + DAY, start + DAY + SECOND).num_rows == 1
+
+
+def test_trades_that_only_build_bars_stay_out_of_the_engine(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    write(root, "QuoteTick", [quote(START + i * MINUTE, "100.00", "100.10") for i in range(60)])
+    write(root, "TradeTick", [trade(START + i * MINUTE, "100.00") for i in range(60)])
+    data = {"include": ["QuoteTick", "TradeTick", "Bar"], "bars_from_trades": True}
+
+    def types(**sections: Any) -> set[str]:
+        suite = suite_from(suite_values(root, data=data, **sections), source="test")
+        replay = Replay(suite, Catalog.open(str(root)), START, START + HOUR)
+        found = {b.type_name for window in replay.windows() for b in window.batches}
+        assert replay.rows()["TradeTick"] == {INSTRUMENT: 60}
+        return found
+
+    assert types(execution={}) == {"QuoteTick", "Bar"}
+    with_trades = {"QuoteTick", "TradeTick", "OrderBookDepth", "Bar"}
+    assert types(execution={"trade_execution": True}) == with_trades
+    listening = {"name": "probe_strategies:PROBE", "config": {"listen": ["TradeTick"]}}
+    assert types(execution={}, strategy=listening) == with_trades

@@ -182,9 +182,14 @@ def test_durations(text: str, ns: int) -> None:
     assert duration_ns(text) == ns
 
 
-@pytest.mark.parametrize("suite", sorted((Path(__file__).parents[3] / "configs").glob("*.yaml")))
+SUITES = [
+    path
+    for path in sorted((Path(__file__).parents[3] / "configs").glob("*.yaml"))
+    if "schema_version:" in path.read_text("utf-8")
+]
+
+
+@pytest.mark.parametrize("suite", SUITES, ids=lambda path: path.stem)
 def test_every_suite_of_the_repository_loads(suite: Path) -> None:
-    if "universe:" not in suite.read_text("utf-8") or "instrument_ids:" not in suite.read_text():
-        pytest.skip("not a suite")
     loaded = load_suite(suite)
     assert loaded.config.output.suite_name != "suite"

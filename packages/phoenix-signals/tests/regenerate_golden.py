@@ -2,43 +2,83 @@
 
 A golden file holds inputs and outputs of one (id, version). It is written once. When the numbers of
 a signal change, its VERSION must rise, which asks for a new file; `--rewrite ID` replaces one, for a
-version that no release contains. Also notes in `releases.json` with which package version a signal
-version first appears. Files of versions that are no longer installed are removed.
+version that no release contains. Engines share the inputs of `market.json`. Also notes in
+`releases.json` with which package version a signal version first appears. Files of versions that are
+no longer installed are removed.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from importlib.metadata import version as package_version
 from pathlib import Path
 
-from phoenix_signals import conformance, registry
+import market as markets
+import numpy as np
+from phoenix_signals import batch, conformance, registry
 
 HERE = Path(__file__).parent / "golden"
+MARKET = HERE / "market.json"
 RELEASES = Path(__file__).parents[1] / "src" / "phoenix_signals" / "releases.json"
 ROWS = 90
 SEED = 20_240_101
-
-
-def checked_entries():
-    """Installed signals that take arguments of `update` (engines have golden tests of their own)."""
-    return [e for e in registry.installed() if issubclass(e.signal, conformance.CHECKED)]
 
 
 def golden_path(entry) -> Path:
     return HERE / f"{entry.id}-v{entry.version}.json"
 
 
+def is_engine(entry) -> bool:
+    return not issubclass(entry.signal, conformance.CHECKED)
+
+
 def compute(entry) -> list[dict]:
     """Inputs and outputs of every example, as plain numbers; None for NaN."""
     cases = []
     for parameters in entry.signal.EXAMPLES:
-        inputs = conformance.random_inputs(entry.signal(**parameters), ROWS, SEED)
-        output = conformance.run(entry.signal(**parameters), inputs)
+        inputs = {}
+        if not is_engine(entry):
+            inputs = conformance.random_inputs(entry.signal(**parameters), ROWS, SEED)
+        output = run(entry, parameters, inputs)
         plain = {name: [_plain(v) for v in column.tolist()] for name, column in output.items()}
         cases.append({"parameters": repr(dict(parameters)), "inputs": inputs, "output": plain})
     return cases
+
+
+def run(entry, parameters, inputs) -> conformance.Output:
+    """What a signal says to the inputs of a case; an engine is fed the market."""
+    signal = entry.signal(**parameters)
+    if not is_engine(entry):
+        return conformance.run(signal, inputs)
+    records = markets.replay(signal, read_market())
+    columns = {}
+    for field in dataclasses.fields(records[0]):
+        values = [getattr(record, field.name) for record in records]
+        is_number = any(isinstance(v, float) for v in values)
+        if is_number:
+            values = [np.nan if v is None else v for v in values]
+        columns[field.name] = np.array(values, dtype=np.float64 if is_number else object)
+    return columns
+
+
+def write_market() -> None:
+    made = markets.random_market(SEED, seconds=45.0, events=600, metrics_every_s=2.0)
+    columns = {
+        part.name: {n: c.tolist() for n, c in dataclasses.asdict(getattr(made, part.name)).items()}
+        for part in dataclasses.fields(made)
+    }
+    MARKET.write_text(json.dumps(columns, indent=0) + "\n", "utf-8")
+
+
+def read_market() -> markets.Market:
+    columns = json.loads(MARKET.read_text("utf-8"))
+    parts = {
+        name: getattr(batch, name.capitalize())(**{n: np.array(c) for n, c in part.items()})
+        for name, part in columns.items()
+    }
+    return markets.Market(**parts)
 
 
 def _plain(value):
@@ -70,8 +110,10 @@ def main() -> None:
     HERE.mkdir(exist_ok=True)
     for entry in registry.installed():
         releases.setdefault(entry.id, {}).setdefault(str(entry.version), package)
-    kept = set()
-    for entry in checked_entries():
+    if not MARKET.exists():
+        write_market()
+    kept = {MARKET}
+    for entry in registry.installed():
         path = golden_path(entry)
         kept.add(path)
         if not path.exists() or entry.id in rewrite:

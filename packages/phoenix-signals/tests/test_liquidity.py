@@ -142,21 +142,20 @@ def test_real_snapshots_are_cumulative_and_give_the_same_in_a_stream_and_in_batc
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize(("year", "ties_first"), [("2023", None), ("2024", (0.685, 0.127))])
-def test_real_trades_print_at_or_through_the_quote_strictly_before(year, ties_first):
-    """Strict: 99.98 % at or through, 33 % through; with ties as before 68.5 % and 12.7 % (2024-07)."""
+@pytest.mark.parametrize(
+    ("year", "rule", "at_or_through", "through"),
+    [
+        ("2023", "strictly_before", 0.9997, 0.24), ("2024", "strictly_before", 0.9998, 0.33),
+        ("2023", "at_or_before", 0.900, 0.20), ("2024", "at_or_before", 0.685, 0.127),
+    ],
+)  # fmt: skip
+def test_real_trades_print_at_or_through_the_quote_strictly_before(
+    year, rule, at_or_through, through
+):
     quotes, trades = real_market.capture(year)
-
-    def shares(rule):
-        row = batch.quote_before(quotes.ts_ns, trades.ts_ns, impulse_quote=rule)
-        known = row >= 0
-        row, side, price = row[known], trades.side[known], trades.price_raw[known]
-        beyond = np.where(side > 0, price - quotes.ask_raw[row], quotes.bid_raw[row] - price)
-        return (beyond >= 0).mean(), (beyond > 0).mean()
-
-    at, through = shares("strictly_before")
-    assert at > 0.999
-    assert 0.2 < through < 0.4
-    if ties_first:
-        assert shares("at_or_before") == pytest.approx(ties_first, abs=0.01)
-        assert (at, through) == pytest.approx((0.9998, 0.33), abs=0.02)
+    row = batch.quote_before(quotes.ts_ns, trades.ts_ns, impulse_quote=rule)
+    known = row >= 0
+    row, side, price = row[known], trades.side[known], trades.price_raw[known]
+    beyond = np.where(side > 0, price - quotes.ask_raw[row], quotes.bid_raw[row] - price)
+    assert (beyond >= 0).mean() == pytest.approx(at_or_through, abs=0.0005)
+    assert (beyond > 0).mean() == pytest.approx(through, abs=0.005)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from phoenix_signals import registry
 from phoenix_signals.errors import VersionError
@@ -21,6 +23,11 @@ def test_an_entry_lists_parameters_and_defaults():
 def test_ids_are_unique_and_sorted():
     ids = [entry.id for entry in registry.installed()]
     assert ids == sorted(set(ids))
+
+
+def test_the_readme_names_every_signal():
+    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    assert [e.id for e in registry.installed() if f"`{e.id}`" not in readme] == []
 
 
 def test_a_pinned_version_that_is_installed_is_found():

@@ -25,8 +25,8 @@ from phoenix_strategies.phoenix import PhoenixPolicy, PhoenixSettings
 from phoenix_strategies.phoenix_lpi import PhoenixLpiPolicy, PhoenixLpiSettings
 from phoenix_strategies.stops import StopConfig
 from phoenix_strategies.toxicity_volatility import (
+    NOTHING_KNOWN,
     PRESETS,
-    Features,
     ToxicityVolatilityPolicy,
     ToxicityVolatilitySettings,
 )
@@ -337,7 +337,9 @@ def test_slip_18_a_faded_signal_leaves_through_a_closed_gate() -> None:
 
 # Toxicity-conditioned volatility ----------------------------------------------------------------
 
-FLOW = Features(f1=1.5, f2=2.0, f3=0, toxic=False, sigma_per_minute=0.0005, spread_bps=2.0)
+FLOW = NOTHING_KNOWN._replace(
+    f1=1.5, f2=2.0, f3=0, is_toxic=False, variance=0.0005**2, spread_bps=2.0
+)
 
 
 def tox(settings: dict[str, object] | None = None) -> ToxicityVolatilityPolicy:
@@ -363,22 +365,22 @@ def tox(settings: dict[str, object] | None = None) -> ToxicityVolatilityPolicy:
 def test_regime_flow_and_compression_choose_the_side(
     f1: float | None, f2: float | None, f3: int | None, expected: str
 ) -> None:
-    features = replace(FLOW, f1=f1, f2=f2, f3=f3)
+    features = FLOW._replace(f1=f1, f2=f2, f3=f3)
     assert str(tox().decide(features, GOOD, side=0)).startswith(expected)
 
 
 @given(st.floats(-5, 5), st.floats(-5, 5), st.sampled_from([-1, 1]))
 def test_slip_21_in_a_crowd_every_position_is_f3(f1: float, f2: float, f3: int) -> None:
-    decision = tox().decide(replace(FLOW, f1=f1, f2=f2, f3=f3), GOOD, side=0)
+    decision = tox().decide(FLOW._replace(f1=f1, f2=f2, f3=f3), GOOD, side=0)
     assert decision.act == "wait" or decision.side == f3
 
 
 def test_a_change_of_crowding_reduces_and_does_not_reverse() -> None:
     policy = tox({"reduce_share": 0.4})
     policy.decide(FLOW, GOOD, side=0)
-    cut = policy.decide(replace(FLOW, f2=-3.0, f3=-1), GOOD, side=1)
+    cut = policy.decide(FLOW._replace(f2=-3.0, f3=-1), GOOD, side=1)
     assert (cut.act, cut.share) == ("reduce", 0.4)
-    assert policy.decide(replace(FLOW, f2=-3.0, f3=-1), GOOD, side=1).act == "wait"
+    assert policy.decide(FLOW._replace(f2=-3.0, f3=-1), GOOD, side=1).act == "wait"
 
 
 @pytest.mark.parametrize(
@@ -390,8 +392,8 @@ def test_funding_that_turns_against_the_position_reduces(
     side: int, before: float | None, after: float, reduces: bool
 ) -> None:
     policy = tox()
-    policy.decide(replace(FLOW, funding_z=before), GOOD, side=side)
-    decision = policy.decide(replace(FLOW, funding_z=after), GOOD, side=side)
+    policy.decide(FLOW._replace(funding_z=before), GOOD, side=side)
+    decision = policy.decide(FLOW._replace(funding_z=after), GOOD, side=side)
     assert decision.act == ("reduce" if reduces else "wait")
 
 
@@ -399,9 +401,9 @@ def test_no_passive_entry_in_a_toxic_regime() -> None:
     passive = {"execution": "limit"}
     assert tox(passive).decide(FLOW, GOOD, side=0).act == "enter"
     for toxic in (
-        replace(FLOW, toxic=True),
-        replace(FLOW, toxic=None),
-        replace(FLOW, regime=VolatilityRegime.HIGH_VARIANCE),
+        FLOW._replace(is_toxic=True),
+        FLOW._replace(is_toxic=None),
+        FLOW._replace(regime=VolatilityRegime.HIGH_VARIANCE),
     ):
         assert tox(passive).decide(toxic, GOOD, side=0).gate == "passive_toxic"
         assert tox().decide(toxic, GOOD, side=0).act == "enter"  # market orders may
@@ -412,8 +414,8 @@ def test_no_passive_entry_in_a_toxic_regime() -> None:
 def test_slip_18_stops_hold_without_features() -> None:
     policy = tox()
     policy.decide(FLOW, GOOD, side=0)
-    policy.opened(NOW, -1, 100.0, 0.0025)
-    nothing = Features()
+    policy.opened(NOW, -1, 100.0, 0.0025**2)
+    nothing = NOTHING_KNOWN
     assert policy.decide(nothing, replace(GOOD, now=NOW + 3_599 * SEC), side=-1).act == "wait"
     late = replace(GOOD, now=NOW + 3_600 * SEC, quote_ts=None)
     assert str(policy.decide(nothing, late, side=-1)) == "leave: time_stop"
@@ -426,9 +428,9 @@ def test_the_budget_shrinks_with_spread_and_toxicity() -> None:
     policy = tox()
     calm = policy.size(FLOW, equity=10_000.0, price=D(100), rules=RULES)
     assert calm.quantity == D("77.459")
-    wide = policy.size(replace(FLOW, spread_bps=4.0), equity=1e4, price=D(100), rules=RULES)
+    wide = policy.size(FLOW._replace(spread_bps=4.0), equity=1e4, price=D(100), rules=RULES)
     assert wide.quantity == D("38.729")
-    toxic = replace(FLOW, vpin=0.6, vpin_reference=0.3)
+    toxic = FLOW._replace(vpin=0.6, vpin_reference=0.3)
     assert policy.size(toxic, equity=1e4, price=D(100), rules=RULES).quantity == D("38.729")
 
 
@@ -452,6 +454,9 @@ def test_presets_are_the_published_ones_and_can_be_overridden() -> None:
         (PhoenixLpiSettings, {"gates": {"max_rel_spread_bps": 5.0}}, "beside gates"),
         (PhoenixLpiSettings, {"z_window_buckets": "600s"}, "z_window_buckets"),
         (PhoenixLpiSettings, {"theta": 2.0}, "theta"),
+        (PhoenixLpiSettings, {"z_window_buckets": 10}, "min_count must be"),
+        (PhoenixSettings, {"fsi_window": 10}, "min_count must be"),
+        (ToxicityVolatilitySettings, {"short_minutes": 5, "long_minutes": 10}, "min_count must be"),
         (PhoenixSettings, {"lpi_exit_threshold": 0.8}, "lpi_exit_threshold must be <"),
         (PhoenixSettings, {"caps": {"max_leverage": 2.0}}, "beside caps"),
         (PhoenixSettings, {"stop": {"k_stop": 0}}, "k_stop must be positive"),

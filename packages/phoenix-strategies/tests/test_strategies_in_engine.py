@@ -11,10 +11,13 @@ import msgspec
 import pytest
 from cascade_market import CASCADE_TO, market
 from engine_market import INSTRUMENT, SECOND, START, engine_with
-from nautilus_trader.model import ClientId, CustomData
-from phoenix_schemas.custom_data import register_custom_data
+from nautilus_trader.model import ClientId, CustomData, TimeInForce
+from phoenix_schemas.custom_data import BinanceBookDepthPct, register_custom_data
+from phoenix_signals.engines import LpiEngine
 from phoenix_strategies import registry
+from phoenix_strategies.one_position import aggressor
 from phoenix_strategies.run_control import RunControl
+from phoenix_strategies.twap_algorithm import TwapReport
 
 SUITES: dict[str, dict[str, Any]] = {
     "ema_cross": {"fast_bars": 2, "slow_bars": 4},
@@ -24,6 +27,12 @@ SUITES: dict[str, dict[str, Any]] = {
         "lpi_entry_threshold": 0.4, "oi_z_threshold": 0.5, "entry_ttl_secs": 20, "max_hold_secs": 60,
     },
     "phoenix_lpi": {"bucket_interval_ms": 2_000, "z_window_buckets": 200},
+    "toxicity_volatility": {
+        "short_minutes": 2, "long_minutes": 6, "z_min_count": 3, "vpin_bucket": 1.0,
+        "crowding_weights": [0, 1, 1],
+        "f1_min": -3.0, "abs_f2_min": 0.2, "crowding_threshold": 3.0, "toxicity_percentile": 95,
+        "risk_budget_bps": 30, "h_max_bars": 2,
+    },
 }  # fmt: skip
 
 
@@ -84,7 +93,7 @@ strategies = pytest.mark.parametrize("name", SUITES)
 
 
 @strategies
-def test_it_trades_and_leaves_nothing_open(name: str) -> None:
+def test_slip_19_it_trades_and_leaves_nothing_open_on_stop(name: str) -> None:
     o = ordinary(name)
     assert any(order.filled_qty.as_decimal() > 0 for order in o.orders)
     # Closed in on_stop, after which a strategy hears no more events: the engine's books count.
@@ -175,6 +184,12 @@ def largest_position(o: Outcome) -> Decimal:
     return largest
 
 
+@strategies
+def test_slip_20_no_order_asks_for_all_or_nothing(name: str) -> None:
+    # An L1 book cannot answer fill-or-kill: it refuses what exceeds the displayed size.
+    assert {x.time_in_force for x in ordinary(name).orders} <= {TimeInForce.GTC, TimeInForce.GTD}
+
+
 @pytest.mark.parametrize("name", ["liquidity_pressure", "phoenix_lpi"])
 @pytest.mark.parametrize("latency", [0, SECOND // 5])
 def test_slip_20_a_position_is_never_doubled(name: str, latency: int) -> None:
@@ -232,12 +247,42 @@ def test_the_markout_guard_closes_between_decisions() -> None:
     assert "leave: markout" not in without.acts
 
 
-def test_a_gate_refusal_is_counted_for_the_summary_and_traced() -> None:
-    o = Outcome("phoenix_lpi", SUITES["phoenix_lpi"] | {"max_rel_spread_bps": 0.01}, market())
+@pytest.mark.parametrize(
+    ("name", "values", "gate"),
+    [
+        ("phoenix_lpi", {"max_rel_spread_bps": 0.01}, "spread"),
+        ("phoenix_lpi", {"min_depth_notional": 1e9}, "min_depth"),
+        ("phoenix_lpi", {"gates": {"funding_window_minutes": 600}}, "funding_window"),
+        ("phoenix", {"gates": {"funding_window_minutes": 600}}, "funding_window"),
+        ("phoenix", {"oi_z_threshold": 100.0}, "open_interest"),
+        ("liquidity_pressure", {"max_spread_bps": 0.01}, "spread"),
+        ("liquidity_pressure", {"gates": {"funding_window_minutes": 600}}, "funding_window"),
+        ("toxicity_volatility", {"gates": {"max_toxicity": 0.01}}, "toxicity"),
+        ("toxicity_volatility", {"gates": {"max_trades_per_hour": 0}}, "max_trades_per_hour"),
+    ],
+)
+def test_a_gate_is_the_only_thing_that_prevents_the_trades_and_is_counted(
+    name: str, values: dict[str, Any], gate: str
+) -> None:
+    o = Outcome(name, SUITES[name] | values, market())
+    assert [x for x in ordinary(name).orders if x.tags == ["entry"]]  # without it there are some
     assert not o.orders
-    strategy_id = str(o.strategy.strategy_id)
-    assert o.control.refusals[strategy_id, "spread"] > 0
-    assert any(gates == "spread" and "bps is above" in why for _, _, gates, why in o.decisions)
+    refused = [why for _, _, g, why in o.decisions if g == gate]
+    assert o.control.refusals[str(o.strategy.strategy_id), gate] == len(refused) > 0
+    assert all(why.startswith("wait: ") for why in refused)
+
+
+def test_flat_before_funding_closes_and_keeps_out() -> None:
+    # The market begins 106 minutes before a settlement; a window of 96 opens at its second 600,
+    # while a position is held.
+    begins = START + 600 * SECOND
+    gates = {"funding_window_minutes": 96, "funding_action": "flat"}
+    o = Outcome("phoenix_lpi", SUITES["phoenix_lpi"] | {"gates": gates}, market())
+    leave = next(ts for ts, _, g, i in o.decisions if g == "funding_window" and "leave" in i)
+    assert begins <= leave <= begins + 2 * SECOND
+    assert [x for x in o.orders if x.tags == ["entry"]]
+    assert all(x.ts_init < begins for x in o.orders if x.tags == ["entry"])
+    assert o.strategy.ledger.position == 0
 
 
 def test_a_kill_switch_ends_the_day_and_says_so() -> None:
@@ -253,8 +298,80 @@ def test_a_kill_switch_ends_the_day_and_says_so() -> None:
     assert o.strategy.ledger.position == 0
 
 
+@pytest.mark.parametrize("mode", ["time", "notional"])
+def test_feeding_only_the_quotes_that_matter_changes_no_snapshot(mode: str) -> None:
+    values = SUITES["phoenix_lpi"] | {"bucket_mode": mode, "bucket_notional_threshold": 200_000}
+    o = Outcome("phoenix_lpi", values, market())
+    engine = LpiEngine(o.strategy.signal.config)
+    expected = []
+    for x in market():
+        match type(x).__name__:
+            case "QuoteTick":
+                engine.on_quote(
+                    x.ts_init, x.bid_price.raw, x.ask_price.raw, x.bid_size.raw, x.ask_size.raw
+                )
+            case "TradeTick":
+                engine.on_trade(x.ts_init, x.price.raw, x.size.raw, aggressor(x))
+            case "CustomData" if isinstance(x.data, BinanceBookDepthPct):
+                engine.on_custom_data(x.data)
+        while (snapshot := engine.maybe_emit()) is not None:
+            expected.append(snapshot)
+    assert o.records == expected
+    assert len(expected) > 100
+
+
 def test_signal_snapshots_are_recorded_once_per_bucket() -> None:
     o = ordinary("phoenix_lpi")
     times = [record.ts_event for record in o.records]
     assert times == sorted(set(times))
     assert len(times) > 400
+
+
+def test_toxicity_publishes_a_volatility_signal_at_each_decision() -> None:
+    o = ordinary("toxicity_volatility")
+    times = {r.ts_event for r in o.records if type(r).__name__ == "VolatilitySignal"}
+    assert times >= {ts for ts, *_ in o.decisions}
+    assert len(times) > len(o.decisions)  # VPIN crossed its threshold in between
+
+
+@pytest.mark.parametrize("side_of_market", [False, True])
+def test_toxicity_through_twap_keeps_the_books_and_reports_each_parent(
+    side_of_market: bool,
+) -> None:
+    values = SUITES["toxicity_volatility"] | {
+        "execution": "twap", "twap": {"horizon_secs": 30, "interval_secs": 5, "half_life_secs": 60},
+    }  # fmt: skip
+    end = START + 890 * SECOND
+    o = Outcome(
+        "toxicity_volatility", values, market(mirrored=side_of_market), {"trading_end_ns": end}
+    )
+    reports = [r for r in o.records if isinstance(r, TwapReport)]
+    assert len(reports) >= 2
+    assert {r.client_order_id for r in reports} <= {str(x.client_order_id) for x in o.orders}
+    for r in reports:
+        assert r.filled + r.abandoned == r.quantity
+        assert r.participation is not None
+        assert 0 < r.participation < 1
+        assert r.shortfall_bps is not None
+        assert abs(r.shortfall_bps) < 50
+    assert o.strategy.ledger.position == 0
+    assert o.strategy.ledger.working() is None
+    assert not o.engine.cache.positions_open()
+
+
+def test_toxicity_with_passive_entries_rests_at_the_touch_and_expires() -> None:
+    values = SUITES["toxicity_volatility"] | {"execution": "limit", "entry_ttl_secs": 20}
+    o = Outcome("toxicity_volatility", values, market())
+    entries = [x for x in o.orders if x.tags == ["entry"]]
+    assert entries
+    for x in entries:
+        assert x.is_post_only
+        assert x.ts_last - x.ts_init <= 20 * SECOND + SECOND // 2
+
+
+def test_v_of_vpin_is_fitted_on_the_first_minutes_only() -> None:
+    values = {k: v for k, v in SUITES["toxicity_volatility"].items() if k != "vpin_bucket"}
+    o = Outcome("toxicity_volatility", values | {"fit_minutes": 3}, market())
+    volumes = [x.volume.as_double() for x in market() if type(x).__name__ == "Bar"]
+    assert o.strategy.signal.config.vpin_bucket == sorted(volumes[:3])[1]
+    assert o.decisions[0][0] > START + 180 * SECOND

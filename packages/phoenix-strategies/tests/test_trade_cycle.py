@@ -304,8 +304,12 @@ def test_a_rejected_close_is_sent_again_later_not_in_a_loop() -> None:
 
 def test_reducing_never_takes_more_than_is_held_and_goes_once() -> None:
     ledger, cycle = entered()
-    assert cycle.reduce(D("0.005")) == []  # still entering
-    ledger.filled("O-1", BUY, D("0.010"))
+    assert cycle.reduce(D("0.005")) == []  # nothing held yet
+    ledger.filled("O-1", BUY, D("0.004"))
+    assert cycle.reduce(D("0.001")) == [
+        Cancel("O-1"), Market(SELL, D("0.001"), "reduce", reduce_only=True),
+    ]  # fmt: skip
+    ledger.filled("O-1", BUY, D("0.006"))
     (cut,) = cycle.reduce(D("0.025"))
     assert cut.quantity == D("0.010")
     ledger.sent("O-2", "reduce", SELL, D("0.005"), True, None, 1)

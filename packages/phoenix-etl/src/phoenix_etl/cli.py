@@ -26,6 +26,10 @@ INTERRUPTED = 130
 _catalog = click.option(
     "--catalog", type=click.Path(path_type=Path), required=True, help="Folder of the catalog."
 )
+_manifest = click.option(
+    "--manifest", "manifest_path", type=click.Path(path_type=Path),
+    help="Where the manifest is, if manifest_path of the config put it outside the catalog.",
+)  # fmt: skip
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 _quiet = click.option("--quiet", is_flag=True, help="No progress, errors only.")
 
@@ -190,17 +194,18 @@ def ingest(
 
 @cli.command()
 @_catalog
+@_manifest
 @_json
-def status(catalog: Path, as_json: bool) -> None:
+def status(catalog: Path, manifest_path: Path | None, as_json: bool) -> None:
     """Say what a catalog holds, from its manifest."""
-    manifest = _manifest_of(catalog)
+    manifest = _manifest_of(catalog, manifest_path)
     if as_json:
         _print_json(
             {
                 "catalog": str(catalog),
                 "catalog_digest": manifest.catalog_digest,
                 "files": len(manifest.files),
-                "failed": manifest.failed,
+                "failed": {path: f.error for path, f in manifest.failed.items()},
                 "partitions": len(manifest.partitions),
                 "datasets": _builtins(manifest.datasets),
             }
@@ -218,19 +223,20 @@ def status(catalog: Path, as_json: bool) -> None:
         )
     _stdout().print(table)
     click.echo(f"catalog digest {manifest.catalog_digest}")
-    for text in manifest.failed.values():
-        _note(f"left out: {text}")
+    for failed in manifest.failed.values():
+        _note(f"left out: {failed.error}")
 
 
 @cli.command()
 @_catalog
+@_manifest
 @_json
-def validate(catalog: Path, as_json: bool) -> None:
+def validate(catalog: Path, manifest_path: Path | None, as_json: bool) -> None:
     """Judge a catalog: coverage, gaps, defects. Exit 1 if it is not complete."""
     from phoenix_etl.validation import validate as run_validate
     from phoenix_etl.validation import validation_report
 
-    manifest = _manifest_of(catalog)
+    manifest = _manifest_of(catalog, manifest_path)
     found = run_validate(manifest)
     if as_json:
         _print_json(found.to_json())
@@ -242,17 +248,26 @@ def validate(catalog: Path, as_json: bool) -> None:
 
 @cli.command()
 @_catalog
+@_manifest
 @click.option(
     "--raw-root", "raw_roots", type=click.Path(path_type=Path), multiple=True,
     help="Also prove every stored value against the text of the dump files.",
 )  # fmt: skip
 @_quiet
 @_json
-def verify(catalog: Path, raw_roots: tuple[Path, ...], quiet: bool, as_json: bool) -> None:
+def verify(
+    catalog: Path,
+    manifest_path: Path | None,
+    raw_roots: tuple[Path, ...],
+    quiet: bool,
+    as_json: bool,
+) -> None:
     """Prove a catalog: bytes, Nautilus's own reading, and (with --raw-root) the source rows."""
     from phoenix_etl.verify import verify as run_verify
 
-    result = run_verify(catalog, raw_roots, on_progress=None if quiet else _note)
+    result = run_verify(
+        catalog, raw_roots, manifest_path=manifest_path, on_progress=None if quiet else _note
+    )
     if as_json:
         _print_json(result.to_json())
     else:
@@ -403,13 +418,14 @@ def download(
         sys.exit(1)
 
 
-def _manifest_of(catalog: Path) -> Any:
+def _manifest_of(catalog: Path, path: Path | None) -> Any:
     from phoenix_etl import manifest
     from phoenix_etl.errors import NothingFoundError
 
-    found = manifest.load(catalog / "manifest.json")
+    path = path or catalog / "manifest.json"
+    found = manifest.load(path)
     if found is None:
-        raise NothingFoundError(f"{catalog}: no manifest.json there; ingest into it first")
+        raise NothingFoundError(f"{path}: no manifest there; ingest into this catalog first")
     return found
 
 

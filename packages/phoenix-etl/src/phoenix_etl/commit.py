@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import filelock
 
 from phoenix_etl import durable
-from phoenix_etl.errors import CatalogLockedError, EtlError
+from phoenix_etl.errors import CatalogError, CatalogLockedError, EtlError
 
 HIDDEN = ".phoenix"
 """Folder in the catalog's root for staging, journal, lock and caches; no data lies in it."""
@@ -33,11 +34,11 @@ class CatalogStore:
         self.manifest = manifest
         self._hidden = root / HIDDEN
         self._journal = self._hidden / "journal.json"
-        self._next_manifest = self._hidden / "manifest.next"
-
-    @property
-    def staging(self) -> Path:
-        return self._hidden / "staging"
+        # Beside the manifest, so that replacing it is a rename whatever disk it lies on.
+        self._next_manifest = manifest.with_name(f".{manifest.name}.next")
+        self._all_staging = self._hidden / "staging"
+        # A worker that outlives a killed run for a moment must not write among the files of the next.
+        self.staging = self._all_staging / secrets.token_hex(8)
 
     @property
     def stat_cache(self) -> Path:
@@ -50,6 +51,7 @@ class CatalogStore:
             durable.make_folder(self._hidden)
             lock = filelock.FileLock(self._hidden / "lock", timeout=0)
             lock.acquire()
+            self._name_holder()
         except filelock.Timeout:
             raise CatalogLockedError(
                 f"{self.root}: another process works on this catalog ({self._holder()}); "
@@ -60,17 +62,20 @@ class CatalogStore:
                 f"{self.root}: cannot be written ({error.strerror or error}); "
                 "choose another --catalog or free the folder"
             ) from error
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # the name alone is no reason to fail
+                (self._hidden / "holder.json").unlink(missing_ok=True)
+            lock.release()
+
+    def _name_holder(self) -> None:
         holder = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "command": " ".join(Path(a).name if i == 0 else a for i, a in enumerate(sys.argv)),
         }
         (self._hidden / "holder.json").write_text(json.dumps(holder), "utf-8")
-        try:
-            yield
-        finally:
-            (self._hidden / "holder.json").unlink(missing_ok=True)
-            lock.release()
 
     def _holder(self) -> str:
         try:
@@ -87,12 +92,17 @@ class CatalogStore:
         found = self._journal.exists()
         if found:
             self._carry_out()
-        for leftover in (self._next_manifest, durable.temporary_name(self.manifest)):
+        temporary = durable.temporary_name
+        for leftover in (
+            self._next_manifest,
+            temporary(self._next_manifest),
+            temporary(self.manifest),
+        ):
             durable.remove(leftover)
         for leftover in self._hidden.glob(".*.new"):
             durable.remove(leftover)
-        if self.staging.exists():
-            shutil.rmtree(self.staging)
+        # What a dying worker still adds is removed by the next run.
+        shutil.rmtree(self._all_staging, ignore_errors=True)
         durable.make_folder(self.staging)
         return found
 
@@ -106,7 +116,7 @@ class CatalogStore:
         manifest: after a crash at any instant, all of it or nothing of it is to be seen once the
         catalog is opened again by phoenix-etl."""
         targets = {target for _, target in moves}
-        for folder in sorted({source.parent for source, _ in moves}):
+        for folder in sorted({self.staging, *(source.parent for source, _ in moves)}):
             durable.sync_folder(folder)
         durable.write_file(self._next_manifest, manifest)
         journal = {
@@ -123,18 +133,23 @@ class CatalogStore:
             durable.remove(self.root / path)
             changed.add((self.root / path).parent)
         for source, target in journal["moves"]:
+            if not (self.root / source).exists() and not (self.root / target).exists():
+                raise CatalogError(
+                    f"{self._journal}: a commit that was cut short needs {source}, which is gone; "
+                    f"delete {self.manifest} and {self._journal} and run the same ingest, it writes "
+                    "every day anew"
+                )
             durable.move(self.root / source, self.root / target)
             changed.add((self.root / target).parent)
         for folder in sorted(changed):
             if folder.exists():
                 durable.sync_folder(folder)
-        if self._next_manifest.exists():
-            durable.write_file(self.manifest, self._next_manifest.read_bytes())
-        durable.remove(self._journal)
-        durable.sync_folder(self._hidden)
-        durable.remove(self._next_manifest)
         for folder in sorted(changed, reverse=True):
             self._prune(folder)
+        durable.move(self._next_manifest, self.manifest)
+        durable.sync_folder(self.manifest.parent)
+        durable.remove(self._journal)
+        durable.sync_folder(self._hidden)
 
     def _prune(self, folder: Path) -> None:
         """Remove folders that a removal left empty."""

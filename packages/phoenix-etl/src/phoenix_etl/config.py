@@ -31,8 +31,10 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(MiB|GiB)")
 class EtlConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What to ingest, from where, to where, and how strictly.
 
-    `start` and `end` are ISO times in UTC, `end` exclusive; None means all there is. `workers` of
-    None means one per core. `max_reject_share` is the share of a file's rows that may be rejected
+    `start` and `end` are ISO times in UTC, `end` exclusive; None means all there is. A run adds to
+    what the catalog holds and takes nothing away: where an earlier run took another range of the same
+    file, the file is taken from the earlier start to the later end. `ingest_workers` of None means one
+    per core. `max_reject_share` is the share of a file's rows that may be rejected
     before the file is refused; `strict` refuses at the first.
     """
 

@@ -42,12 +42,18 @@ def write_file(path: Path, data: bytes) -> None:
     """Replace a file's content atomically: a reader sees the old or the new, never a part."""
     make_folder(path.parent)
     temporary = temporary_name(path)
-    with temporary.open("wb") as stream:
+    write_new(temporary, data)
+    os.replace(temporary, path)  # noqa: PTH105 -- the call that fault injection wraps
+    sync_folder(path.parent)
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file whose bytes are on disk when this returns; its name is once its folder is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as stream:
         stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())
-    os.replace(temporary, path)  # noqa: PTH105 -- the call that fault injection wraps
-    sync_folder(path.parent)
 
 
 def move(source: Path, target: Path) -> None:

@@ -10,6 +10,7 @@ import calendar
 import datetime as dt
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,8 +139,8 @@ class Inventory:
 def take_inventory(roots: Iterable[Path | str]) -> Inventory:
     """List the dump files under one or more raw roots.
 
-    Symbolic links that lead out of their root are not followed. Where the same archive file lies
-    there both unpacked and zipped, the CSV is read and the ZIP listed as unread.
+    Links to folders are not followed, nor links to files outside their root. Where the same archive
+    file lies there both unpacked and zipped, the CSV is read and the ZIP listed as unread.
 
     Raises UsageError for a root that is not a folder, NothingFoundError when there is no dump file.
     """
@@ -151,11 +152,11 @@ def take_inventory(roots: Iterable[Path | str]) -> Inventory:
             raise UsageError(f"raw root must be an existing folder (was {root}); check --raw-root")
         if not root.is_dir():
             raise UsageError(f"raw root must be a folder (was the file {root}); check --raw-root")
-        for path in _walk(root):
-            found = _recognise(root, path)
+        for place in _walk(root):
+            found = _recognise(root, place) if isinstance(place, Path) else place
             if isinstance(found, SourceFile):
                 files.append(found)
-            elif found is not None:
+            else:
                 odd.append(found)
     files.sort(key=lambda f: (f.market, f.dataset, f.symbol, f.days[0], f.period, f.path))
     kept: dict[tuple[str, ...], SourceFile] = {}
@@ -167,7 +168,10 @@ def take_inventory(roots: Iterable[Path | str]) -> Inventory:
             continue
         read, left = (file, other) if other.is_zip and not file.is_zip else (other, file)
         kept[identity] = read
-        odd.append(Unrecognised(left.path, f"the same archive file is read from {read.path}"))
+        if left.location.resolve() == read.location.resolve():
+            continue  # a root given twice
+        where = read.path if read.root == left.root else str(read.location)
+        odd.append(Unrecognised(left.path, f"the same archive file is read from {where}"))
     if not kept:
         where = ", ".join(map(str, folders))
         hint = f"; {len(odd)} files there are not dump files" if odd else ""
@@ -175,22 +179,49 @@ def take_inventory(roots: Iterable[Path | str]) -> Inventory:
     return Inventory(tuple(kept.values()), tuple(sorted(odd, key=lambda u: u.path)))
 
 
-def _walk(root: Path) -> Iterator[Path]:
-    for folder, subfolders, names in os.walk(root, followlinks=False):
+def _walk(root: Path) -> Iterator[Path | Unrecognised]:
+    """Files under a root, and the folders that are not entered."""
+    closed: list[OSError] = []
+    for folder, subfolders, names in os.walk(root, onerror=closed.append, followlinks=False):
         subfolders[:] = sorted(s for s in subfolders if not s.startswith("."))
+        for name in subfolders:
+            if (Path(folder) / name).is_symlink():
+                yield Unrecognised(
+                    _relative(root, Path(folder) / name),
+                    "a link to a folder is not followed; give its target as another raw root",
+                )
         for name in sorted(names):
             if not name.startswith(".") and not name.endswith(".CHECKSUM"):
                 yield Path(folder) / name
+    for error in closed:
+        yield Unrecognised(
+            _relative(root, Path(error.filename)), f"the folder cannot be read ({error.strerror})"
+        )
 
 
-def _recognise(root: Path, path: Path) -> SourceFile | Unrecognised | None:
-    relative = path.relative_to(root).as_posix()
+def _relative(root: Path, path: Path) -> str:
+    """A path under its root as text that can be printed, whatever bytes its name has."""
+    text = path.relative_to(root).as_posix()
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _recognise(root: Path, path: Path) -> SourceFile | Unrecognised:
+    relative = _relative(root, path)
 
     def odd(reason: str) -> Unrecognised:
         return Unrecognised(relative, reason)
 
-    if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
+    try:
+        target = path.resolve(strict=True)
+        status = path.stat()
+    except (OSError, RuntimeError):  # RuntimeError: a loop of links, until Python 3.13
+        return odd("it cannot be opened (a link that leads nowhere?)")
+    if path.is_symlink() and not target.is_relative_to(root.resolve()):
         return odd("a link that leads out of the raw root is not followed")
+    if not stat.S_ISREG(status.st_mode):
+        return odd("not a regular file")
+    if relative != path.relative_to(root).as_posix():
+        return odd("its path is not UTF-8")
     name = _NAME.fullmatch(path.name)
     if name is None:
         return odd("not a dump file's name (SYMBOL-<dataset>-<date>.csv or .zip)")
@@ -212,10 +243,10 @@ def _recognise(root: Path, path: Path) -> SourceFile | Unrecognised | None:
         return odd(
             f"its folder says {spec.name} (files named {spec.file_label}), its name {name['label']}"
         )
-    archive_symbol = [f for f in folders if f == name["symbol"]]
     below = folders[next(i for i, f in enumerate(folders) if f in spec.folders) + 1 :]
-    if below and not archive_symbol:
-        return odd(f"its folder says {below[0]}, its name {name['symbol']}")
+    for said, meant in zip(below, (name["symbol"], name["label"]), strict=False):
+        if said != meant:
+            return odd(f"its folder says {said}, its name {meant}")
     date_key = name["date"]
     if (len(date_key) == 10) != (period == "daily"):
         return odd(f"its folder says {period}, its name has the date {date_key}")
@@ -223,7 +254,6 @@ def _recognise(root: Path, path: Path) -> SourceFile | Unrecognised | None:
         dt.date.fromisoformat(date_key if period == "daily" else f"{date_key}-01")
     except ValueError:
         return odd(f"the date {date_key} is not in the calendar")
-    status = path.stat()
     return SourceFile(
         root=root,
         path=relative,

@@ -39,7 +39,23 @@ class FileEntry(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
     mtime_ns: int
     fingerprint: str
+    start_ns: int | None
+    end_ns: int | None
+    """The range that was taken of it, end exclusive; None where it cuts nothing."""
+    replaced_days: list[str]
+    """Days whose rows are taken from another file."""
     report: FileReport
+
+
+class FailedFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A source file that could not be read as what its name says, and why."""
+
+    market: Market
+    dataset: str
+    symbol: str
+    period: Period
+    date_key: str
+    error: str
 
 
 class PartitionInput(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,7 +111,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Instrument files of the catalog: path to sha256."""
     datasets: dict[str, DatasetTotals] = {}
     files: dict[str, FileEntry] = {}
-    failed: dict[str, str] = {}
+    failed: dict[str, FailedFile] = {}
+    unrecognised: dict[str, str] = {}
+    """Files under the raw roots that are not read, and why."""
     partitions: dict[str, PartitionEntry] = {}
     manifest_sha256: str = ""
 
@@ -132,8 +150,8 @@ def digest_of(manifest: Manifest) -> str:
 def totals_of(manifest: Manifest) -> dict[str, DatasetTotals]:
     """Totals by `<market>/<dataset>`, in that order."""
     totals: dict[str, DatasetTotals] = {}
-    names = {f"{f.market}/{f.dataset}" for f in manifest.files.values()}
-    for name in sorted(names):
+    every: list[FileEntry | FailedFile] = [*manifest.files.values(), *manifest.failed.values()]
+    for name in sorted({f"{f.market}/{f.dataset}" for f in every}):
         files = [f for f in manifest.files.values() if f"{f.market}/{f.dataset}" == name]
         parts = [p for p in manifest.partitions.values() if f"{p.market}/{p.dataset}" == name]
         inputs = [i.counts for p in parts for i in p.inputs.values()]
@@ -148,7 +166,7 @@ def totals_of(manifest: Manifest) -> dict[str, DatasetTotals]:
             rejected=sum(f.report.rejected for f in files),
             out_of_range=sum(f.report.out_of_range for f in files),
             superseded=sum(f.report.superseded for f in files),
-            failed_files=sum(f"/{name.split('/')[1]}/" in path for path in manifest.failed),
+            failed_files=sum(f"{f.market}/{f.dataset}" == name for f in manifest.failed.values()),
         )
     return totals
 
@@ -161,11 +179,11 @@ def encode(manifest: Manifest) -> bytes:
         datasets=totals_of(manifest),
         files=dict(sorted(manifest.files.items())),
         failed=dict(sorted(manifest.failed.items())),
+        unrecognised=dict(sorted(manifest.unrecognised.items())),
         partitions=dict(sorted(manifest.partitions.items())),
         manifest_sha256="",
     )
-    own = hashlib.sha256(_json(manifest)).hexdigest()
-    return _json(msgspec.structs.replace(manifest, manifest_sha256=own))
+    return _json(msgspec.structs.replace(manifest, manifest_sha256=_own_hash(manifest)))
 
 
 def decode(data: bytes, path: Path) -> Manifest:
@@ -181,8 +199,7 @@ def decode(data: bytes, path: Path) -> Manifest:
             f"{path}: format must be {FORMAT} (was {manifest.format}); "
             "ingest into a new folder with this version"
         )
-    plain = msgspec.structs.replace(manifest, manifest_sha256="")
-    if hashlib.sha256(_json(plain)).hexdigest() != manifest.manifest_sha256:
+    if _own_hash(manifest) != manifest.manifest_sha256:
         raise CatalogError(
             f"{path}: edited by hand (its manifest_sha256 does not hold); restore it, or delete it "
             "and the catalog and ingest again"
@@ -197,6 +214,15 @@ def load(path: Path) -> Manifest | None:
     except FileNotFoundError:
         return None
     return decode(data, path)
+
+
+def _own_hash(manifest: Manifest) -> str:
+    """Hash of everything but itself and the files' times."""
+    files = {
+        path: msgspec.structs.replace(entry, mtime_ns=0) for path, entry in manifest.files.items()
+    }
+    plain = msgspec.structs.replace(manifest, files=files, manifest_sha256="")
+    return hashlib.sha256(_json(plain)).hexdigest()
 
 
 def _json(manifest: Manifest) -> bytes:

@@ -174,7 +174,7 @@ class Normalizer:
         columns = check.columns
         match check.rule:
             case Rule.POSITIVE:
-                return [(c, (values(c) <= 0) & _given(table.column(c))) for c in columns]
+                return [(c, (values(c) <= 0) & flags(table.column(c).is_valid())) for c in columns]
             case Rule.NOT_NEGATIVE:
                 return [(c, values(c) < 0) for c in columns]
             case Rule.INSTRUMENT_SYMBOL:
@@ -229,11 +229,6 @@ def epoch_unit_of(parsed: Parsed, spec: DatasetSpec) -> str | None:
         if unit is not None:
             return unit
     return None
-
-
-def _given(column: pa.ChunkedArray) -> np.ndarray:
-    """Which cells are not blank."""
-    return flags(column.is_valid()) if column.null_count else np.ones(len(column), bool)
 
 
 def _comparable(column: pa.ChunkedArray) -> np.ndarray:

@@ -154,9 +154,9 @@ class BlockParser:
         self._kept = kept
         # A blank is legal only inside a DATETIME, once.
         self._blanks_per_line = sum(c.kind is Kind.DATETIME for c in columns)
+        self._flags = sum(c.kind is Kind.FLAG for c in columns)
         self._convert = self._convert_options(self._written)
         self._convert_strict = self._convert_options({})
-        self._flags = sum(c.kind is Kind.FLAG for c in columns)
         self._parse = csv.ParseOptions(quote_char=False, ignore_empty_lines=False)
         self._grammar: list[Callable[[str], str | None]] = [
             self._cell_check(column) for column in columns
@@ -164,9 +164,8 @@ class BlockParser:
 
     def __call__(self, block: Block) -> Parsed:
         """Columns of a block; never raises for a bad line."""
-        table = None
-        if self._is_plain(block):
-            table = self._fast(block.data, block.lines, self._convert)
+        is_plain = self._is_plain(block)
+        table = self._fast(block.data, block.lines, self._convert) if is_plain else None
         if table is not None:
             lines = np.arange(block.first_line, block.first_line + block.lines, dtype=np.int64)
             return Parsed(table, lines, [], 0)
@@ -177,17 +176,6 @@ class BlockParser:
         schema = pa.schema([pa.field(c.name, self._final_type(c)) for c in self._kept])
         return schema.empty_table()
 
-    def _convert_options(self, written: Mapping[str, int]) -> csv.ConvertOptions:
-        return csv.ConvertOptions(
-            column_types={c.name: self._csv_type(c, written) for c in self._kept},
-            include_columns=[c.name for c in self._kept],
-            null_values=[""],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-            true_values=["true", "True"],
-            false_values=["false", "False"],
-        )
-
     def _is_plain(self, block: Block) -> bool:
         """Whether a block holds nothing that `pyarrow.csv` reads more leniently than the grammar."""
         data = block.data
@@ -197,6 +185,17 @@ class BlockParser:
             and _holds(data, b" ", block.lines * self._blanks_per_line)
             # A flag has one e (true, false); one more is an exponent.
             and _holds(data, b"e", block.lines * self._flags)
+        )
+
+    def _convert_options(self, written: Mapping[str, int]) -> csv.ConvertOptions:
+        return csv.ConvertOptions(
+            column_types={c.name: self._csv_type(c, written) for c in self._kept},
+            include_columns=[c.name for c in self._kept],
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+            true_values=["true", "True"],
+            false_values=["false", "False"],
         )
 
     def _csv_type(self, column: Column, written: Mapping[str, int]) -> pa.DataType:
@@ -415,13 +414,6 @@ def _exact_floats(array: pa.Array) -> pa.Array | None:
     return float_array([None if t is None else floats[t] for t in texts])
 
 
-def _at_precision(values: np.ndarray, surplus: int) -> np.ndarray | None:
-    """Values with `surplus` fewer decimals, or None if one needs more than are left."""
-    factor = np.int64(10**surplus)
-    kept = values // factor
-    return kept if np.array_equal(kept * factor, values) else None
-
-
 def _seconds(array: pa.Array) -> pa.Array | None:
     """int64 seconds since 1970 of `YYYY-MM-DD hh:mm:ss`, or None if a text is no such time."""
     regex = f"^{_DATETIME.pattern}$"
@@ -448,3 +440,10 @@ def _within_limit(array: pa.Array) -> bool:
     if high.min() > -(bound >> 64) and high.max() < bound >> 64:
         return True
     return all(v is None or abs(v) <= MAX_VALUE for v in array.to_pylist())
+
+
+def _at_precision(values: np.ndarray, surplus: int) -> np.ndarray | None:
+    """Values with `surplus` fewer decimals, or None if one needs more than are left."""
+    factor = np.int64(10**surplus)
+    kept = values // factor
+    return kept if np.array_equal(kept * factor, values) else None

@@ -55,7 +55,8 @@ class Part:
 
 @dataclass(frozen=True)
 class PartitionTask:
-    """What to build: the parts in any order, the instrument, and the staging folder."""
+    """What to build: the parts in any order, and the instrument. Its files are staged side by side
+    as `<staging>-<n>.parquet`, in the order of the targets."""
 
     spec: DatasetSpec
     instrument_id: str
@@ -91,15 +92,19 @@ class PartitionStats(msgspec.Struct, frozen=True, kw_only=True):
     """What a reader of the data wants to know of a day, from its final rows.
 
     `gaps` are the longest intervals without a row that exceed the dataset's `gap_ns`, as
-    (last time before, first time after) in ns, up to [MAX_GAPS][] of them;
-    `gap_count` counts all. `missing_ids` and `id_holes` count identifiers that do not follow on.
+    (last time before, first time after) in ns, up to [MAX_GAPS][] of them; `gap_count` counts all.
+    `one_id_holes` counts single identifiers that are left out (a fill of the insurance fund leaves
+    one), `id_gap_count` longer runs, of which `id_gaps` are the longest as (first, last) missing.
+    `frozen_since` is the first snapshot that repeats the one before it.
     """
 
     first_ts_event: int
     last_ts_event: int
     gap_count: int = 0
     gaps: list[tuple[int, int]] = []
-    id_holes: int = 0
+    one_id_holes: int = 0
+    id_gap_count: int = 0
+    id_gaps: list[tuple[int, int]] = []
     missing_ids: int = 0
     first_id: int | None = None
     last_id: int | None = None
@@ -107,6 +112,7 @@ class PartitionStats(msgspec.Struct, frozen=True, kw_only=True):
     locked_quotes: int = 0
     zero_volume_bars: int = 0
     frozen_snapshots: int = 0
+    frozen_since: int | None = None
     blank_cells: int = 0
 
 
@@ -124,9 +130,10 @@ class Conflict:
 
 @dataclass(frozen=True)
 class Partition:
-    """Result of a build. `files` lie in the task's staging folder under their catalog paths."""
+    """Result of a build: catalog files, and where each lies in the staging area."""
 
     files: tuple[WrittenFile, ...]
+    staged: tuple[Path, ...]
     inputs: dict[str, InputCounts]
     stats: PartitionStats | None
     conflicts: tuple[Conflict, ...]
@@ -161,21 +168,30 @@ def build_partition(task: PartitionTask) -> Partition:
             conflicts=conflicts,
         )
     if not keep.any():
-        return Partition((), inputs, None, tuple(losers.conflicts))
+        return Partition((), (), inputs, None, tuple(losers.conflicts))
 
     slices = _Slices(rows, order, keep, is_ordered, task.memory_budget_bytes)
     stats = _StatsOfDay(task.spec)
     with ExitStack() as stack:
         writers = [
-            stack.enter_context(_TargetWriter(task, target, rows, keep))
-            for target in task.spec.targets
+            stack.enter_context(
+                _TargetWriter(
+                    task,
+                    target,
+                    rows,
+                    keep,
+                    task.staging.with_name(f"{task.staging.name}-{n}.parquet"),
+                )
+            )
+            for n, target in enumerate(task.spec.targets)
         ]
         for table in slices:
             stats.add(table)
             for writer in writers:
                 writer.write(table)
         files = tuple(writer.finish() for writer in writers)
-    return Partition(files, inputs, stats.result(), tuple(losers.conflicts))
+    staged = tuple(writer.staged for writer in writers)
+    return Partition(files, staged, inputs, stats.result(), tuple(losers.conflicts))
 
 
 def _strictly_increasing(columns: list[np.ndarray]) -> bool:
@@ -337,8 +353,14 @@ class _TargetWriter:
     """
 
     def __init__(
-        self, task: PartitionTask, target: Target, rows: pa.Table, keep: np.ndarray
+        self,
+        task: PartitionTask,
+        target: Target,
+        rows: pa.Table,
+        keep: np.ndarray,
+        staged: Path,
     ) -> None:
+        self.staged = staged
         self._task = task
         self._target = target
         self._type = catalog_type(target.type_name)
@@ -350,9 +372,8 @@ class _TargetWriter:
             price = task.precisions.of(Kind.PRICE_8)
         self._schema = self._type.schema(self._identifier, price, task.precisions.size)
         self.path = f"{self._type.folder(self._identifier)}/{file_name(self._first, self._last)}"
-        location = task.staging / self.path
-        location.parent.mkdir(parents=True, exist_ok=True)
-        self._sink = _HashingFile(location)
+        staged.parent.mkdir(parents=True, exist_ok=True)
+        self._sink = _HashingFile(staged)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="parquet")
         self._writing: Future[None] | None = None
         self._writer = pq.ParquetWriter(
@@ -501,6 +522,10 @@ class _HashingFile:
         self._hash.close()
 
 
+def _longest(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    return sorted(sorted(spans, key=lambda s: (s[0] - s[1], s[0]))[:MAX_GAPS])
+
+
 class _StatsOfDay:
     """Collects [PartitionStats][] over tables in order."""
 
@@ -513,6 +538,8 @@ class _StatsOfDay:
         self._first_id: int | None = None
         self._counts: dict[str, int] = {}
         self._snapshot: tuple[int, bytes] | None = None
+        self._id_gaps: list[tuple[int, int]] = []
+        self._frozen_since: int | None = None
 
     def add(self, table: pa.Table) -> None:
         ts = numbers(table.column("ts_event"))
@@ -550,7 +577,10 @@ class _StatsOfDay:
             [[first[0] - 1 if self._last_id is None else self._last_id], last]
         )
         missing = first - previous[:-1] - 1
-        self._count("id_holes", missing > 0)
+        self._count("one_id_holes", missing == 1)
+        self._count("id_gap_count", missing > 1)
+        for i in np.flatnonzero(missing > 1).tolist():
+            self._id_gaps.append((int(previous[i]) + 1, int(first[i]) - 1))
         total = self._counts.get("missing_ids", 0) + int(missing[missing > 0].sum())
         self._counts["missing_ids"] = total
         if self._first_id is None:
@@ -571,18 +601,22 @@ class _StatsOfDay:
             digest = hashlib.blake2b(text, digest_size=16).digest()
             if self._snapshot is not None:
                 same_time = self._snapshot[0] == int(ts[low])
-                frozen += (not same_time) and self._snapshot[1] == digest
+                if not same_time and self._snapshot[1] == digest:
+                    frozen += 1
+                    if self._frozen_since is None:
+                        self._frozen_since = int(ts[low])
             self._snapshot = (int(ts[low]), digest)
         self._counts["frozen_snapshots"] = self._counts.get("frozen_snapshots", 0) + frozen
 
     def result(self) -> PartitionStats:
         assert self._first is not None  # a partition has rows
-        longest = sorted(self._gaps, key=lambda g: (g[0] - g[1], g[0]))[:MAX_GAPS]
         return PartitionStats(
             first_ts_event=self._first,
             last_ts_event=self._last,
             gap_count=len(self._gaps),
-            gaps=sorted(longest),
+            gaps=_longest(self._gaps),
+            id_gaps=_longest(self._id_gaps),
+            frozen_since=self._frozen_since,
             first_id=self._first_id,
             last_id=self._last_id,
             **self._counts,

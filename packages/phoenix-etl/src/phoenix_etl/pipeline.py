@@ -17,12 +17,22 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,7 +40,6 @@ from typing import Any, Protocol
 import msgspec
 from phoenix_schemas.arrow import CATALOG_TYPES
 from phoenix_schemas.instruments import (
-    InstrumentSpec,
     default_specs_text,
     load_instrument_specs,
 )
@@ -42,11 +51,29 @@ from phoenix_etl.commit import CatalogStore
 from phoenix_etl.config import EtlConfig
 from phoenix_etl.errors import CatalogError, EtlError, NothingFoundError, SourceError
 from phoenix_etl.inventory import Inventory, SourceFile, take_inventory
-from phoenix_etl.manifest import FileEntry, Manifest, PartitionEntry, PartitionInput
+from phoenix_etl.manifest import (
+    FailedFile,
+    FileEntry,
+    Manifest,
+    PartitionEntry,
+    PartitionInput,
+)
 from phoenix_etl.parsing import Reject
-from phoenix_etl.partitions import Part, Partition, PartitionTask, build_partition
-from phoenix_etl.plan import PlannedFile, plan_files
-from phoenix_etl.source_rows import ReadOptions, ReadResult, lines_of, read_source
+from phoenix_etl.partitions import Part, Partition, PartitionTask, WrittenFile, build_partition
+from phoenix_etl.plan import (
+    Instruments,
+    PlannedFile,
+    archive_identity,
+    instruments_of,
+    plan_files,
+)
+from phoenix_etl.source_rows import (
+    ReadOptions,
+    ReadResult,
+    allowed_rejects,
+    lines_of,
+    read_source,
+)
 from phoenix_etl.validation import write_validation_report
 
 COMMIT_INTERVAL_S = 5.0
@@ -127,19 +154,25 @@ def ingest(
     )
     if not chosen:
         raise NothingFoundError(_nothing_matches(config, inventory))
-    specs = load_instrument_specs(config.instrument_specs_path)
-    planned = plan_files(config, chosen, specs)
+    instruments = instruments_of(chosen, load_instrument_specs(config.instrument_specs_path))
     store = CatalogStore(config.catalog, config.manifest)
-    durable_errors = (OSError,)
     with store.locked():
         try:
             recovered = store.recover()
-            run = _Run(config, planned, specs, store, progress or Silent(), rehash)
+            run = _Run(config, inventory, chosen, instruments, store, progress or Silent(), rehash)
             return run.execute(executor, recovered)
-        except durable_errors as error:
+        except OSError as error:
+            where = f" at {error.filename}" if error.filename else ""
             raise EtlError(
-                f"{store.root}: cannot be written ({error.strerror or error}); the catalog is as it "
-                "was after the last commit. Free the disk or the folder and run the command again"
+                f"{store.root}: cannot be written ({error.strerror or error}{where}); the catalog is "
+                "as it was after the last commit. Free the disk or the folder and run the same "
+                "command again, it goes on from there"
+            ) from error
+        except BrokenExecutor as error:
+            raise EtlError(
+                f"{store.root}: a worker process died ({error}), most often for want of memory; the "
+                "catalog is as it was after the last commit. Run the same command again with fewer "
+                "--workers or a smaller memory_budget, it goes on from there"
             ) from error
 
 
@@ -173,16 +206,8 @@ class _FileState:
     """A planned file during a run."""
 
     plan: PlannedFile
-    known: FileEntry | None = None
-    read: ReadResult | None = None
     failed: bool = False
     pending: bool = False
-
-    @property
-    def days(self) -> dict[str, int]:
-        if self.read is not None:
-            return self.read.report.days
-        return self.known.report.days if self.known is not None else {}
 
 
 @dataclass
@@ -200,8 +225,9 @@ class _Run:
     def __init__(
         self,
         config: EtlConfig,
-        planned: list[PlannedFile],
-        specs: dict[str, InstrumentSpec],
+        inventory: Inventory,
+        chosen: Iterable[SourceFile],
+        instruments: Instruments,
         store: CatalogStore,
         progress: Progress,
         rehash: bool,
@@ -209,42 +235,63 @@ class _Run:
         self._config = config
         self._store = store
         self._progress = progress
-        self._specs = specs
         before = manifests.load(store.manifest)
         self._manifest = before or Manifest()
         self._files: dict[str, FileEntry] = dict(self._manifest.files)
-        self._failed: dict[str, str] = dict(self._manifest.failed)
+        there = {file.path for file in inventory.files}
+        self._failed = {p: f for p, f in self._manifest.failed.items() if p in there}
+        self._unrecognised = {odd.path: odd.reason for odd in inventory.unrecognised}
         self._partitions: dict[str, PartitionEntry] = dict(self._manifest.partitions)
         self._instruments = dict(self._manifest.instruments)
+        self._specs = list({s.instrument_id: s for s in instruments.values()}.values())
+        planned = plan_files(config, chosen, instruments, self._files)
         self._states = {p.source.path: _FileState(p) for p in planned}
+        self._sources_of_day: dict[DayKey, set[str]] = defaultdict(set)
+        """Files that hold rows of a day, by all that is known."""
+        for path, entry in self._files.items():
+            self._index(path, entry)
+        identities = {archive_identity(entry): path for path, entry in self._files.items()}
+        self._replaces = {
+            path: old
+            for path, state in self._states.items()
+            if (old := identities.get(archive_identity(state.plan.source), path)) != path
+        }
+        """Known files that lie there under another name now (a ZIP unpacked, a folder moved)."""
         self._cache = _StatCache(store.stat_cache, rehash)
         self._restated: list[str] = []
-        self._staged = _Staged()
+        self._staged = _Staged(
+            changed=self._failed != self._manifest.failed
+            or self._unrecognised != self._manifest.unrecognised
+        )
         self._last_commit = time.monotonic()
         self._built = 0
         self._removed = 0
         self._rows_read = 0
         self._read_count = 0
         self._run_failed: dict[str, str] = {}
+        self._texts = 0
 
     def execute(self, executor: Executor | None, recovered: bool) -> IngestResult:
         unknown = [s for s in self._states.values() if not self._is_known(s)]
         total = sum(s.plan.source.size_bytes for s in unknown)
         self._progress.start(len(unknown), total)
+        for path, reason in self._unrecognised.items():
+            if path not in self._manifest.unrecognised:
+                self._progress.note(f"not read: {path}: {reason}")
         self._stage_instruments()
         with self._workers(executor, len(unknown), total) as (pool, inline):
             scheduler = _Scheduler(self, pool, inline)
             scheduler.run(unknown)
-        self._commit_staged(final=True)
+        self._commit_staged()
         self._cache.save()
         result = IngestResult(
-            manifest=self._current(),
+            manifest=self._manifest,
             files_read=self._read_count,
             files_known=len(self._states) - len(unknown),
             rows_read=self._rows_read,
             partitions_built=self._built,
             partitions_removed=self._removed,
-            restated=tuple(sorted(self._restated)),
+            restated=tuple(sorted(set(self._restated) - set(self._run_failed))),
             failed=self._run_failed,
             recovered=recovered,
         )
@@ -265,10 +312,13 @@ class _Run:
             yield None, cores if self._config.ingest_workers is None else workers
             return
         context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(workers, context, initializer=_ignore_interrupts)
+        pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)
         try:
             yield pool, max(1, cores // workers)
         except BaseException:
+            # What they were at is staged only; nobody should wait for it.
+            for process in list((pool._processes or {}).values()):
+                process.terminate()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
         pool.shutdown()
@@ -277,37 +327,52 @@ class _Run:
         """Whether the manifest holds this file's rows as they would be read now."""
         source = state.plan.source
         entry = self._files.get(source.path)
-        if entry is None or source.path in self._failed:
+        if entry is None:
             return False
         sha256 = self._cache.sha256(source, entry)
         if sha256 != entry.report.sha256:
             self._restated.append(source.path)
             self._progress.note(f"{source.path}: its content changed; it is read again")
             return False
-        if entry.fingerprint != state.plan.fingerprint(sha256):
+        if source.path in self._failed or entry.fingerprint != state.plan.fingerprint(sha256):
             return False
-        share = entry.report.rejected / max(1, entry.report.rows_read)
-        if entry.report.rejected and (self._config.strict or share > self._config.max_reject_share):
-            return False
-        state.known = entry
-        return True
+        return entry.report.rejected <= allowed_rejects(
+            entry.report.rows_read,
+            strict=self._config.strict,
+            max_share=self._config.max_reject_share,
+        )
 
     def finish_read(self, state: _FileState, result: ReadResult | SourceError, first: bool) -> None:
         """Take the outcome of reading a file (`first` is False for the rereading of a known one)."""
         source = state.plan.source
+        if not first and isinstance(result, ReadResult):
+            if result.report.sha256 == self._files[source.path].report.sha256:
+                return
+            result = SourceError(
+                f"{source.path}: it changed while it was ingested; run the same command again"
+            )
         if isinstance(result, SourceError):
-            self._run_failed[source.path] = self._failed[source.path] = str(result)
+            failed = FailedFile(
+                market=source.market,
+                dataset=source.dataset,
+                symbol=source.symbol,
+                period=source.period,
+                date_key=source.date_key,
+                error=str(result),
+            )
+            self._staged.changed |= self._failed.get(source.path) != failed
+            self._failed[source.path] = failed
+            self._run_failed[source.path] = str(result)
             state.failed = True
-            self._staged.changed = True
             self._progress.note(f"left out: {result}")
-            return
-        state.read = result
-        if not first:
             return
         self._read_count += 1
         self._rows_read += result.report.rows_read
         self._cache.remember(source, result.report.sha256)
         self._failed.pop(source.path, None)
+        for path in (source.path, self._replaces.get(source.path)):
+            if path is not None and path in self._files:
+                self._forget(path)
         self._files[source.path] = FileEntry(
             market=source.market,
             dataset=source.dataset,
@@ -317,30 +382,70 @@ class _Run:
             size_bytes=source.size_bytes,
             mtime_ns=source.mtime_ns,
             fingerprint=state.plan.fingerprint(result.report.sha256),
+            start_ns=state.plan.options.start_ns,
+            end_ns=state.plan.options.end_ns,
+            replaced_days=sorted(d.isoformat() for d in state.plan.options.replaced_days),
             report=result.report,
         )
-        self._stage_rejects(rejects_path(source), source.path, result.rejects)
+        self._index(source.path, self._files[source.path])
+        self._stage_rejects(rejects_path(source, source.path), source.path, result.rejects)
         self._staged.changed = True
         self._progress.file_done(source.path)
 
-    def inputs_of(self, key: DayKey) -> dict[str, str]:
-        """Source files (with fingerprints) that hold rows of a day, by all that is known."""
-        market, dataset, symbol, day = key
-        return {
-            path: entry.fingerprint
-            for path, entry in self._files.items()
-            if day in entry.report.days
-            and (entry.market, entry.dataset, entry.symbol) == (market, dataset, symbol)
-            and not (path in self._states and self._states[path].failed)
+    def _index(self, path: str, entry: FileEntry) -> None:
+        for day in entry.report.days:
+            self._sources_of_day[entry.market, entry.dataset, entry.symbol, day].add(path)
+
+    def _forget(self, path: str) -> None:
+        """Drop a file from what is known; its days are looked at again."""
+        entry = self._files.pop(path)
+        for day in entry.report.days:
+            self._sources_of_day[entry.market, entry.dataset, entry.symbol, day].discard(path)
+        rejects = rejects_path(entry, path)
+        if (self._store.root / rejects).exists():
+            self._staged.removals.append(rejects)
+
+    def days_to_check(self) -> Iterator[DayKey]:
+        """Days of the streams in this run that have rows, or had them."""
+        streams = {
+            (s.plan.source.market, s.plan.source.dataset, s.plan.source.symbol)
+            for s in self._states.values()
         }
+        for entry in self._partitions.values():
+            if (entry.market, entry.dataset, entry.symbol) in streams:
+                yield (entry.market, entry.dataset, entry.symbol, entry.day)
+        for path in self._states:
+            if path in self._files:
+                entry_of = self._files[path]
+                for day in entry_of.report.days:
+                    yield (entry_of.market, entry_of.dataset, entry_of.symbol, day)
+
+    def inputs_of(self, key: DayKey) -> dict[str, str]:
+        """Source files (with fingerprints) that hold rows of a day."""
+        return {p: self._files[p].fingerprint for p in sorted(self._sources_of_day.get(key, ()))}
+
+    def is_held_up(self, inputs: dict[str, str]) -> bool:
+        """Whether a file of a day cannot be read now: the day then stays as it is."""
+        return any(path in self._states and self._states[path].failed for path in inputs)
 
     def is_current(self, key: DayKey, inputs: dict[str, str]) -> bool:
+        """Whether a day was built from just these files and lies there in full length."""
         entry = self._partitions.get("/".join(key))
         if entry is None:
             return not inputs
-        return {path: i.fingerprint for path, i in entry.inputs.items()} == inputs
+        if {path: i.fingerprint for path, i in entry.inputs.items()} != inputs:
+            return False
+        return all(self._is_there(file) for file in entry.files)
 
-    def finish_build(self, key: DayKey, inputs: dict[str, str], built: Partition, at: Path) -> None:
+    def _is_there(self, file: WrittenFile) -> bool:
+        if any(target == file.path for _, target in self._staged.moves):
+            return True
+        try:
+            return (self._store.root / file.path).stat().st_size == file.bytes
+        except FileNotFoundError:
+            return False
+
+    def finish_build(self, key: DayKey, inputs: dict[str, str], built: Partition) -> None:
         market, dataset, symbol, day = key
         name = "/".join(key)
         self._drop(name)
@@ -353,11 +458,11 @@ class _Run:
                 texts = lines_of(self._states[source].plan.source, {c.line for c in mine})
                 rows += [(source, Reject(c.line, c.reason, texts[c.line])) for c in mine]
             self._stage_file(conflicts, _rejects_csv(rows))
-        for file in built.files:
-            self._staged.moves.append((at / file.path, file.path))
+        for file, staged in zip(built.files, built.staged, strict=True):
+            self._staged.moves.append((staged, file.path))
         instrument = next(self._states[p].plan.instrument for p in inputs if p in self._states)
         self._partitions[name] = PartitionEntry(
-            market=self._states[next(iter(inputs))].plan.source.market,
+            market=self._files[next(iter(inputs))].market,
             dataset=dataset,
             symbol=symbol,
             day=day,
@@ -390,11 +495,6 @@ class _Run:
             self._staged.removals.append(old.conflicts_file)
         return True
 
-    def days_before(self, path: str) -> list[str]:
-        """Days that a file held rows of when it was last taken."""
-        entry = self._manifest.files.get(path)
-        return list(entry.report.days) if entry is not None else []
-
     def _stage_rejects(self, target: str, name: str, rejects: list[Reject]) -> None:
         if rejects:
             self._stage_file(target, _rejects_csv([(name, r) for r in rejects]))
@@ -402,12 +502,9 @@ class _Run:
             self._staged.removals.append(target)
 
     def _stage_file(self, target: str, data: bytes) -> None:
-        staged = self._store.staging / "files" / target
-        staged.parent.mkdir(parents=True, exist_ok=True)
-        with staged.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
+        self._texts += 1
+        staged = self._store.staging / "texts" / str(self._texts)
+        durable.write_new(staged, data)
         self._staged.moves = [m for m in self._staged.moves if m[1] != target]
         self._staged.moves.append((staged, target))
         self._staged.changed = True
@@ -416,20 +513,17 @@ class _Run:
         """Instruments of this run as NautilusTrader writes them, and the specifications file."""
         from nautilus_trader.persistence import ParquetDataCatalog
 
-        wanted = {s.plan.instrument.instrument_id for s in self._states.values()}
         folder = self._store.staging / "instruments"
         folder.mkdir(parents=True, exist_ok=True)
-        instruments = [self._specs[i].to_nautilus() for i in sorted(wanted)]
+        instruments = [s.to_nautilus() for s in sorted(self._specs, key=lambda s: s.instrument_id)]
         ParquetDataCatalog(str(folder)).write_instruments(instruments)
         for path in sorted(folder.rglob("*.parquet")):
             target = path.relative_to(folder).as_posix()
-            sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+            data = path.read_bytes()
+            sha256 = hashlib.sha256(data).hexdigest()
             if self._instruments.get(target) != sha256 or not (self._store.root / target).exists():
                 self._instruments[target] = sha256
-                with path.open("rb") as stream:
-                    os.fsync(stream.fileno())
-                self._staged.moves.append((path, target))
-                self._staged.changed = True
+                self._stage_file(target, data)
         specs_path = self._config.instrument_specs_path
         text = Path(specs_path).read_text("utf-8") if specs_path else default_specs_text()
         copy = self._store.root / "instrument_specs.yaml"
@@ -448,31 +542,36 @@ class _Run:
             instruments=dict(sorted(self._instruments.items())),
             files=self._files,
             failed=self._failed,
+            unrecognised=self._unrecognised,
             partitions=self._partitions,
         )
 
-    def _commit_staged(self, final: bool = False) -> None:
+    def _commit_staged(self) -> None:
+        """Commit what is finished. Where nothing changed the manifest stays the word of the run
+        that last changed something."""
         self._last_commit = time.monotonic()
-        data = manifests.encode(self._current())
         if not self._staged.changed:
-            same = self._store.manifest.exists() and self._store.manifest.read_bytes() == data
-            if same or not final:
-                self._manifest_is(data)
-                return
+            return
         self._check_ledger()
+        data = manifests.encode(self._current())
         self._store.commit(self._staged.moves, self._staged.removals, data)
         self._staged = _Staged()
-        self._manifest_is(data)
-
-    def _manifest_is(self, data: bytes) -> None:
         self._manifest = manifests.decode(data, self._store.manifest)
 
     def _check_ledger(self) -> None:
-        """Every row of a partition's inputs must be written, a duplicate or a conflict."""
+        """Every row that a file gave to a day must be written there, a duplicate or a conflict."""
         for name, entry in self._partitions.items():
             written = sum(i.counts.written for i in entry.inputs.values())
             for path, share in entry.inputs.items():
                 counts = share.counts
+                source = self._files.get(path)
+                if source is not None and source.fingerprint == share.fingerprint:
+                    given = source.report.days.get(entry.day, 0)
+                    if counts.rows != given:
+                        raise CatalogError(
+                            f"{name}: {path} gave it {given} rows and {counts.rows} arrived; nothing "
+                            "is committed. This is a defect of phoenix-etl, please report it"
+                        )
                 if counts.rows != counts.written + counts.duplicates + counts.conflicts:
                     raise CatalogError(
                         f"{name}: the rows of {path} do not add up ({counts}); nothing is committed. "
@@ -497,14 +596,12 @@ class _Scheduler:
         self._open_days: dict[DayKey, None] = {}
         self._spills: dict[tuple[str, str], Path] = {}
         self._waiting: dict[DayKey, set[str]] = {}
+        self._reread: set[tuple[str, str]] = set()
         self._serial = 0
 
     def run(self, unknown: list[_FileState]) -> None:
         self._to_read = list(unknown)
-        for state in unknown:
-            self._open(state, [*self._run.days_before(state.plan.source.path)])
-        for state in self._run._states.values():
-            self._open(state, state.days)
+        self._open_days = dict.fromkeys(self._run.days_to_check())
         try:
             while self._to_read or self._running or self._open_days or self._waiting:
                 self._fill()
@@ -550,7 +647,7 @@ class _Scheduler:
     def _prepare(self, key: DayKey) -> None:
         """Build a day, drop it, or leave it, once every file that holds rows of it is known."""
         inputs = self._run.inputs_of(key)
-        if self._run.is_current(key, inputs):
+        if self._run.is_current(key, inputs) or self._run.is_held_up(inputs):
             self._discard_spills(key)
             return
         if not inputs:
@@ -568,6 +665,12 @@ class _Scheduler:
                     f"{path}: needed to rebuild {'/'.join(key)} and no longer among the files; "
                     "restore it, or widen the selection to include it"
                 )
+            if (path, key[3]) in self._reread:
+                raise CatalogError(
+                    f"{path}: read again for {'/'.join(key)} without a row of that day; nothing of "
+                    "it is committed. This is a defect of phoenix-etl, please report it"
+                )
+            self._reread.add((path, key[3]))
             self._read(state, frozenset({date.fromisoformat(key[3])}))
 
     def _read(self, state: _FileState, only_days: frozenset[date] | None) -> None:
@@ -619,25 +722,24 @@ class _Scheduler:
     def _build(self, key: DayKey, inputs: dict[str, str]) -> None:
         plan = self._run._states[next(iter(inputs))].plan
         self._serial += 1
-        staging = self._run._store.staging / "built" / str(self._serial)
         task = PartitionTask(
             spec=plan.spec,
             instrument_id=plan.instrument.instrument_id,
             precisions=plan.options.precisions,
             parts=tuple(Part(path, self._spills[path, key[3]]) for path in inputs),
-            staging=staging,
+            staging=self._run._store.staging / "built" / str(self._serial),
             memory_budget_bytes=self._run._config.memory_budget_bytes,
         )
         if self._pool is None:
             built = build_partition(task)
             self._discard_spills(key)
-            self._run.finish_build(key, inputs, built, staging)
+            self._run.finish_build(key, inputs, built)
             return
 
         def finished(future: Future[Partition]) -> None:
             built = future.result()
             self._discard_spills(key)
-            self._run.finish_build(key, inputs, built, staging)
+            self._run.finish_build(key, inputs, built)
 
         self._running[self._pool.submit(build_partition, task)] = finished
 
@@ -671,9 +773,17 @@ def _read_task(
         return error
 
 
-def _ignore_interrupts() -> None:
-    """Ctrl-C is the coordinator's to handle."""
+def _start_worker() -> None:
+    """Leave Ctrl-C to the coordinator, and end when it ends, even by kill -9."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_coordinator, daemon=True).start()
+
+
+def _end_with_coordinator() -> None:
+    coordinator = multiprocessing.parent_process()
+    if coordinator is not None:
+        coordinator.join()
+        os._exit(1)
 
 
 class _StatCache:
@@ -717,9 +827,9 @@ def _stat(source: SourceFile) -> list[Any]:
     return [source.size_bytes, source.mtime_ns, source.inode]
 
 
-def rejects_path(source: SourceFile) -> str:
-    """Where the rejected lines of a source file are kept, relative to the catalog root."""
-    return f"rejects/{source.market}/{source.dataset}/{source.period}/{Path(source.path).name}.csv"
+def rejects_path(source: SourceFile | FileEntry, path: str) -> str:
+    """Where the rejected lines of the source file at `path` are kept, relative to the catalog."""
+    return f"rejects/{source.market}/{source.dataset}/{source.period}/{Path(path).name}.csv"
 
 
 def _rejects_csv(rows: list[tuple[str, Reject]]) -> bytes:
@@ -753,16 +863,19 @@ def _schema_fingerprints() -> dict[str, str]:
     }
 
 
+@cache
 def _git_commit() -> str | None:
     """Commit of a development checkout; None for an installed package."""
+    here = Path(__file__)
+    git = ["git", "-C", str(here.parent)]
     try:
-        done = subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=False,
-        )
+        # An installed package may lie in the environment folder of some other repository.
+        for command in (["ls-files", "--error-unmatch", here.name], ["rev-parse", "HEAD"]):
+            done = subprocess.run(
+                [*git, *command], capture_output=True, text=True, timeout=10, check=False
+            )
+            if done.returncode:
+                return None
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip() or None if done.returncode == 0 else None
+    return done.stdout.strip() or None

@@ -10,7 +10,7 @@ import datetime as dt
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from phoenix_schemas.datasets import DatasetSpec
@@ -20,7 +20,7 @@ from phoenix_schemas.timestamps import NS_PER_DAY
 from phoenix_etl.config import EtlConfig
 from phoenix_etl.errors import UsageError
 from phoenix_etl.inventory import SourceFile, days_of_key
-from phoenix_etl.manifest import CONVERTER_VERSION
+from phoenix_etl.manifest import CONVERTER_VERSION, FileEntry
 from phoenix_etl.parsing import Precisions
 from phoenix_etl.source_rows import ReadOptions
 
@@ -55,17 +55,15 @@ class PlannedFile:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def plan_files(
-    config: EtlConfig, files: Iterable[SourceFile], specs: dict[str, InstrumentSpec]
-) -> list[PlannedFile]:
-    """How each file is read, in order of (dataset, symbol, day).
+Instruments = Mapping[tuple[str, str], InstrumentSpec]
+"""Specifications by (market, symbol)."""
 
-    Decides which file of several that cover a day counts: a daily file over a monthly one, and of
-    aggTrades and trades the configured source where it has a file for the day.
 
-    Raises UsageError for a symbol without an instrument specification.
+def instruments_of(files: Iterable[SourceFile], specs: dict[str, InstrumentSpec]) -> Instruments:
+    """The instrument of every file's symbol.
+
+    Raises UsageError for a symbol without a specification.
     """
-    files = list(files)
     instruments: dict[tuple[str, str], InstrumentSpec] = {}
     for file in files:
         key = (file.market, file.symbol)
@@ -79,8 +77,26 @@ def plan_files(
                 "or restrict --symbols"
             )
         instruments[key] = instrument
+    return instruments
 
-    cover = _Cover(files, config.trade_source)
+
+def plan_files(
+    config: EtlConfig,
+    files: Iterable[SourceFile],
+    instruments: Instruments,
+    known: Mapping[str, FileEntry],
+) -> list[PlannedFile]:
+    """How each file is read, in order of (dataset, symbol, day); `known` are the manifest's files.
+
+    Decides which file of several that cover a day counts: a daily file over a monthly one, and of
+    aggTrades and trades the configured source where it has a file for the day. A day that the catalog
+    already has from the other source, none of whose files is asked for now, stays with it.
+
+    A run adds to what earlier runs took of a file: its range is joined with theirs.
+    """
+    files = list(files)
+    cover = _Cover(files, config.trade_source, known)
+    taken = {archive_identity(entry): entry for entry in known.values()}
     start_ns, end_ns = config.range_ns
     planned = []
     for file in files:
@@ -89,6 +105,11 @@ def plan_files(
         # A range that does not cut this file is no option of it.
         cut_start = start_ns is not None and start_ns > first - NS_PER_DAY
         cut_end = end_ns is not None and end_ns < end + 2 * NS_PER_DAY
+        own_start, own_end = start_ns if cut_start else None, end_ns if cut_end else None
+        before = taken.get(archive_identity(file))
+        if before is not None:
+            own_start = _joined(own_start, before.start_ns, min)
+            own_end = _joined(own_end, before.end_ns, max)
         clock = file.spec.clock[0]
         if config.quote_clock in file.spec.clock:
             clock = config.quote_clock
@@ -96,8 +117,8 @@ def plan_files(
             precisions=Precisions(instrument.price_precision, instrument.size_precision),
             tick=int(instrument.price_increment.scaleb(instrument.price_precision)),
             clock=clock,
-            start_ns=start_ns if cut_start else None,
-            end_ns=end_ns if cut_end else None,
+            start_ns=own_start,
+            end_ns=own_end,
             replaced_days=cover.replaced_days(file),
             strict=config.strict,
             max_reject_share=config.max_reject_share,
@@ -107,19 +128,40 @@ def plan_files(
     return planned
 
 
+def archive_identity(file: SourceFile | FileEntry) -> tuple[str, ...]:
+    """What file of the archive this is, whatever folder or form (CSV or ZIP) it lies in."""
+    return (file.market, file.dataset, file.symbol, file.period, file.date_key)
+
+
+def _joined(own: int | None, before: int | None, wider: Callable[[int, int], int]) -> int | None:
+    return None if own is None or before is None else wider(own, before)
+
+
 class _Cover:
     """Which days each dataset's files cover, and which file of several counts for a day."""
 
-    def __init__(self, files: list[SourceFile], trade_source: str) -> None:
+    def __init__(
+        self, files: list[SourceFile], trade_source: str, known: Mapping[str, FileEntry]
+    ) -> None:
         self._trade_source = trade_source
         self._daily: dict[tuple[str, str, str], set[dt.date]] = defaultdict(set)
         self._all: dict[tuple[str, str, str], set[dt.date]] = defaultdict(set)
+        self._held: dict[tuple[str, str, str], set[dt.date]] = defaultdict(set)
         for file in files:
             key = (file.market, file.dataset, file.symbol)
             days = set(days_of_key(file.date_key))
             self._all[key] |= days
             if file.period == "daily":
                 self._daily[key] |= days
+        asked = {archive_identity(file) for file in files}
+        for entry in known.values():
+            if archive_identity(entry) in asked:
+                continue
+            key = (entry.market, entry.dataset, entry.symbol)
+            self._held[key] |= {dt.date.fromisoformat(day) for day in entry.report.days}
+            self._all[key] |= set(days_of_key(entry.date_key))
+            if entry.period == "daily":
+                self._daily[key] |= set(days_of_key(entry.date_key))
 
     def replaced_days(self, file: SourceFile) -> frozenset[dt.date]:
         """Days around a file's period whose rows are taken from another file."""
@@ -132,6 +174,7 @@ class _Cover:
         other = _alternative(file.dataset)
         if other is not None:
             other_days = self._all[file.market, other, file.symbol]
+            replaced |= self._held[file.market, other, file.symbol] & near
             if file.dataset == self._trade_source:
                 replaced |= (other_days - self._all[key]) & near
             else:

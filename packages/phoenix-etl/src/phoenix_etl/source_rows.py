@@ -330,12 +330,19 @@ def _inversions(tally: _Tally, table: pa.Table, key: tuple[str, ...]) -> int:
     return int(np.count_nonzero(smaller)) + int(across)
 
 
+def allowed_rejects(rows: int, *, strict: bool, max_share: float) -> float:
+    """How many of a file's rows may be rejected before the file is refused."""
+    if strict or max_share == 0:
+        return 0
+    return max(rows * max_share, min(SMALL_FILE_REJECTS, rows / 10))
+
+
 def _check_reject_share(
     tally: _Tally, rejects: list[Reject], name: str, options: ReadOptions
 ) -> None:
-    allowed = tally.rows_read * options.max_reject_share
-    if options.max_reject_share > 0:
-        allowed = max(allowed, min(SMALL_FILE_REJECTS, tally.rows_read / 10))
+    allowed = allowed_rejects(
+        tally.rows_read, strict=options.strict, max_share=options.max_reject_share
+    )
     if tally.rejected > allowed:
         first = rejects[0]
         raise RejectLimitError(

@@ -1,8 +1,8 @@
 """What a person should know before trusting a catalog: `validation_report.md`.
 
-The report is a function of the manifest: verdict first, then coverage (days with data, empty days and
-missing days are three different things), gaps, and every kind of defect with its count and where to
-look. Machines read the same facts with `phoenix-etl validate --json`.
+The report is a function of the manifest: verdict first, then the ledger, coverage, every kind of
+defect with its count and where to look, and gaps. Machines read the same facts with
+`phoenix-etl validate --json`.
 """
 
 from __future__ import annotations
@@ -17,24 +17,11 @@ from typing import Any
 from phoenix_schemas.timestamps import NS_PER_SECOND, format_utc
 
 from phoenix_etl import durable
-from phoenix_etl.inventory import days_of_key
+from phoenix_etl.coverage import Coverage, Span, coverage_of
 from phoenix_etl.manifest import Manifest, PartitionEntry
 
-MAX_LISTED = 20
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """Days of one dataset and symbol between its first and last file."""
-
-    dataset: str
-    symbol: str
-    first: dt.date
-    last: dt.date
-    data: int
-    empty: tuple[dt.date, ...]
-    missing: tuple[dt.date, ...]
-    rows: int
+MAX_LISTED = 10
+"""Gaps shown of one stream; `validate --json` has all that the manifest holds."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +43,7 @@ class Validation:
     problems: tuple[str, ...]
     coverage: tuple[Coverage, ...]
     findings: tuple[Finding, ...]
-    gaps: tuple[tuple[str, int, int], ...]
-    gap_count: int
+    unrecognised: tuple[tuple[str, str], ...]
 
     @property
     def is_complete(self) -> bool:
@@ -76,7 +62,13 @@ class Validation:
                     "days_with_data": c.data,
                     "empty": [d.isoformat() for d in c.empty],
                     "missing": [d.isoformat() for d in c.missing],
+                    "unreadable": [d.isoformat() for d in c.unreadable],
+                    "replaced": [d.isoformat() for d in c.replaced],
                     "rows": c.rows,
+                    "gap_count": c.gap_count,
+                    "gaps": [{"after_ns": g.before, "before_ns": g.after} for g in c.gaps],
+                    "id_gap_count": c.id_gap_count,
+                    "id_gaps": [{"after_id": g.before, "before_id": g.after} for g in c.id_gaps],
                 }
                 for c in self.coverage
             ],
@@ -90,45 +82,35 @@ class Validation:
                 }
                 for f in self.findings
             ],
-            "gap_count": self.gap_count,
-            "gaps": [
-                {"dataset": name, "after_ns": before, "before_ns": after}
-                for name, before, after in self.gaps
-            ],
+            "not_read": dict(self.unrecognised),
         }
 
 
 def validate(manifest: Manifest) -> Validation:
     """Facts about the catalog of a manifest."""
-    coverage = tuple(_coverage(manifest))
-    problems = [f"unreadable file: {text}" for _, text in sorted(manifest.failed.items())]
+    coverage = tuple(coverage_of(manifest))
+    problems = [f"unreadable file: {f.error}" for _, f in sorted(manifest.failed.items())]
     problems += [
         f"{path}: not every day it holds is committed; run the same ingest again"
         for path in sorted(manifest.files)
         if not manifest.is_complete(path)
     ]
     findings = tuple(_findings(manifest))
-    gaps = [
-        (f"{p.dataset} {p.symbol}", before, after)
-        for p in manifest.partitions.values()
-        if p.stats is not None
-        for before, after in p.stats.gaps
-    ]
-    gaps.sort(key=lambda g: (g[1] - g[2], g))
-    gap_count = sum(p.stats.gap_count for p in manifest.partitions.values() if p.stats is not None)
     missing = sum(len(c.missing) for c in coverage)
     empty = sum(len(c.empty) for c in coverage)
+    gaps = sum(c.gap_count for c in coverage)
+    id_gaps = sum(c.id_gap_count for c in coverage)
     if problems:
         verdict = f"NOT COMPLETE: {len(problems)} file(s) need attention"
-    elif missing or empty or gap_count or findings:
+    elif missing or empty or gaps or id_gaps or findings:
         verdict = (
             f"COMPLETE for the files given, with remarks: {missing} day(s) missing, {empty} empty, "
-            f"{gap_count} gap(s), {len(findings)} kind(s) of defect in the source"
+            f"{gaps + id_gaps} gap(s), {len(findings)} kind(s) of defect in the source"
         )
     else:
         verdict = "COMPLETE, without remarks"
     return Validation(
-        verdict, tuple(problems), coverage, findings, tuple(gaps[:MAX_LISTED]), gap_count
+        verdict, tuple(problems), coverage, findings, tuple(manifest.unrecognised.items())
     )
 
 
@@ -146,41 +128,11 @@ def validation_report(manifest: Manifest) -> str:
     lines += [f"Catalog digest `{manifest.catalog_digest}`.", ""]
     if found.problems:
         lines += ["## Needs attention", "", *(f"- {p}" for p in found.problems), ""]
-    lines += ["## Ledger", ""]
-    lines += [
-        "Rows read = written + duplicates + conflicts + rejected + out of range + superseded.",
-        "",
-    ]
-    lines += _table(
-        ["dataset", "rows read", "written", "duplicates", "conflicts", "rejected", "out of range",
-         "superseded", "unreadable files"],
-        [
-            [name, t.rows_read, t.events, t.duplicates, t.conflicts, t.rejected, t.out_of_range,
-             t.superseded, t.failed_files]
-            for name, t in manifest.datasets.items()
-        ],
-    )  # fmt: skip
-    lines += ["## Coverage", ""]
-    lines += [
-        "Days from the first to the last file; empty: a file without a row; missing: no file.",
-        "",
-    ]
-    lines += _table(
-        [
-            "dataset",
-            "symbol",
-            "first day",
-            "last day",
-            "days with data",
-            "empty",
-            "missing",
-            "rows",
-        ],
-        [
-            [c.dataset, c.symbol, c.first, c.last, c.data, _days(c.empty), _days(c.missing), c.rows]
-            for c in found.coverage
-        ],
-    )
+    if found.unrecognised:
+        lines += ["## Files not read", ""]
+        lines += [*(f"- not read: {path}: {reason}" for path, reason in found.unrecognised), ""]
+    lines += _ledger_lines(manifest)
+    lines += _coverage_lines(found.coverage)
     lines += ["## Defects of the source", ""]
     if found.findings:
         lines += _table(
@@ -192,26 +144,63 @@ def validation_report(manifest: Manifest) -> str:
         )
     else:
         lines += ["None found.", ""]
-    lines += ["## Gaps", ""]
-    lines.append(
-        f"{found.gap_count} in all; longer than the spacing of the rows, or 60 s for event streams "
-        f"(120 s for bookDepth). The longest {min(len(found.gaps), MAX_LISTED)}:"
-    )
-    lines.append("")
-    if found.gaps:
-        lines += _table(
-            ["stream", "last before", "first after", "seconds"],
-            [
-                [
-                    name,
-                    format_utc(before),
-                    format_utc(after),
-                    f"{(after - before) / NS_PER_SECOND:.3f}",
-                ]
-                for name, before, after in found.gaps
-            ],
-        )
+    lines += _gap_lines(found.coverage)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _ledger_lines(manifest: Manifest) -> list[str]:
+    header = ["dataset", "rows read", "written", "duplicates", "conflicts", "rejected",
+              "out of range", "superseded", "unreadable files"]  # fmt: skip
+    rows = [
+        [name, t.rows_read, t.events, t.duplicates, t.conflicts, t.rejected, t.out_of_range,
+         t.superseded, t.failed_files]
+        for name, t in manifest.datasets.items()
+    ]  # fmt: skip
+    rule = "Rows read = written + duplicates + conflicts + rejected + out of range + superseded."
+    return ["## Ledger", "", rule, "", *_table(header, rows)]
+
+
+def _coverage_lines(coverage: Iterable[Coverage]) -> list[str]:
+    header = ["dataset", "symbol", "first day", "last day", "days with data", "empty", "missing",
+              "unreadable", "from another dataset", "rows"]  # fmt: skip
+    rows = [
+        [c.dataset, c.symbol, c.first, c.last, c.data, _days(c.empty), _days(c.missing),
+         _days(c.unreadable), _days(c.replaced), c.rows]
+        for c in coverage
+    ]  # fmt: skip
+    rule = "Days from the first to the last file; empty: a file without a row; missing: no file."
+    return ["## Coverage", "", rule, "", *_table(header, rows)]
+
+
+def _gap_lines(coverage: tuple[Coverage, ...]) -> list[str]:
+    count = sum(c.gap_count for c in coverage)
+    rule = (
+        f"{count:,} in all: times without a row, longer than the spacing of the rows, or 60 s for event "
+        f"streams (120 s for bookDepth). The longest of each stream, at most {MAX_LISTED}:"
+    )
+    lines = ["## Gaps", "", rule, ""]
+    rows = [
+        [c.dataset, c.symbol, c.gap_count, format_utc(g.before), format_utc(g.after),
+         f"{g.length / NS_PER_SECOND:.3f}"]
+        for c in coverage
+        for g in _longest(c.gaps)
+    ]  # fmt: skip
+    header = ["dataset", "symbol", "gaps", "last before", "first after", "seconds"]
+    lines += _table(header, rows) if rows else []
+    ids = [
+        [c.dataset, c.symbol, c.id_gap_count, str(g.before), str(g.after), g.length - 1]
+        for c in coverage
+        for g in _longest(c.id_gaps)
+    ]
+    if ids:
+        header = ["dataset", "symbol", "gaps", "last id before", "first id after", "missing ids"]
+        lines += ["Identifiers that no row has, runs of two and more:", "", *_table(header, ids)]
+    return lines
+
+
+def _longest(spans: tuple[Span, ...]) -> list[Span]:
+    longest = sorted(spans, key=lambda s: (-s.length, s.before))[:MAX_LISTED]
+    return sorted(longest, key=lambda s: s.before)
 
 
 def _table(header: list[str], rows: Iterable[list[Any]]) -> list[str]:
@@ -227,36 +216,11 @@ def _days(days: tuple[dt.date, ...]) -> str:
     return f"{len(days)}: {shown}{' ...' if len(days) > 5 else ''}" if days else "0"
 
 
-def _coverage(manifest: Manifest) -> Iterable[Coverage]:
-    covered: dict[tuple[str, str], set[dt.date]] = defaultdict(set)
-    for entry in manifest.files.values():
-        covered[f"{entry.market}/{entry.dataset}", entry.symbol] |= set(days_of_key(entry.date_key))
-    with_data: dict[tuple[str, str], dict[dt.date, int]] = defaultdict(dict)
-    for part in manifest.partitions.values():
-        rows = sum(i.counts.written for i in part.inputs.values())
-        with_data[f"{part.market}/{part.dataset}", part.symbol][dt.date.fromisoformat(part.day)] = (
-            rows
-        )
-    for (dataset, symbol), days in sorted(covered.items()):
-        data = with_data[dataset, symbol]
-        span = [min(days), max(days)]
-        whole = [span[0] + dt.timedelta(days=i) for i in range((span[1] - span[0]).days + 1)]
-        yield Coverage(
-            dataset=dataset,
-            symbol=symbol,
-            first=span[0],
-            last=span[1],
-            data=len(data),
-            empty=tuple(d for d in whole if d in days and d not in data),
-            missing=tuple(d for d in whole if d not in days and d not in data),
-            rows=sum(data.values()),
-        )
-
-
 _STATS: tuple[tuple[str, str, str], ...] = (
     ("crossed_quotes", "crossed quotes (bid above ask)", "kept"),
+    ("locked_quotes", "locked quotes (bid equals ask)", "kept"),
     ("zero_volume_bars", "bars without a trade", "kept"),
-    ("id_holes", "holes in the identifiers", "kept"),
+    ("one_id_holes", "single identifiers left out", "kept"),
     ("frozen_snapshots", "depth snapshots equal to the one before", "kept"),
     ("blank_cells", "blank cells", "kept as null"),
 )
@@ -298,14 +262,21 @@ def _findings(manifest: Manifest) -> Iterable[Finding]:
         yield from _finding(name, "rows taken from another file", "superseded", replaced)
         for attribute, what, handling in _STATS:
             counts = {
-                f"{p.symbol} {p.day}": getattr(p.stats, attribute)
+                _place(p, attribute): getattr(p.stats, attribute)
                 for p in parts
                 if p.stats is not None
             }
             yield from _finding(name, what, handling, counts)
         if totals.failed_files:
-            counts = {p: 1 for p in manifest.failed if f"/{name.split('/')[1]}" in p}
-            yield from _finding(name, "unreadable files", "left out", counts)
+            failed = [p for p, f in manifest.failed.items() if f"{f.market}/{f.dataset}" == name]
+            yield from _finding(name, "unreadable files", "left out", dict.fromkeys(failed, 1))
+
+
+def _place(part: PartitionEntry, attribute: str) -> str:
+    place = f"{part.symbol} {part.day}"
+    if attribute == "frozen_snapshots" and part.stats and part.stats.frozen_since is not None:
+        return f"{place} from {format_utc(part.stats.frozen_since)}"
+    return place
 
 
 def _finding(dataset: str, what: str, handling: str, counts: dict[str, int]) -> Iterable[Finding]:

@@ -7,38 +7,35 @@ Three questions, each answered without the code that wrote the catalog:
    precision in a file's metadata.)
 3. Given the dump files: does every source row appear exactly once, or in the ledger as a duplicate,
    conflict, rejected line, out of range or superseded, and does each stored value equal its text?
-   The text is read as text here and compared as decimals.
+   The text is read as text and compared as decimals (source_proof).
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from phoenix_schemas.arrow import CATALOG_TYPES, DECIMAL
+from phoenix_schemas.arrow import CATALOG_TYPES
 from phoenix_schemas.custom_data import register_custom_data
-from phoenix_schemas.datasets import Kind, Target
-from phoenix_schemas.timestamps import NS_PER_DAY, NS_PER_HOUR, UNIT_NS, utc_day
+from phoenix_schemas.timestamps import UNIT_NS
 
+from phoenix_etl import manifest as manifests
 from phoenix_etl.commit import CatalogStore
 from phoenix_etl.errors import CatalogError, NothingFoundError, SourceError
 from phoenix_etl.inventory import SourceFile, take_inventory
-from phoenix_etl.manifest import Manifest, PartitionEntry, digest_of, load
-from phoenix_etl.normalize import available_at
-from phoenix_etl.parsing import sniff_header
+from phoenix_etl.manifest import Manifest, PartitionEntry
 from phoenix_etl.partitions import WrittenFile
 from phoenix_etl.pipeline import rejects_path
-from phoenix_etl.reading import SourceReader
+from phoenix_etl.reading import MAX_LINE_BYTES
+from phoenix_etl.source_proof import SourceRows, read_as_text, stored_form
+from phoenix_etl.table_difference import difference, without_duplicates
 
 
 @dataclass
@@ -63,23 +60,26 @@ def verify(
     catalog: Path,
     raw_roots: Iterable[Path] = (),
     *,
+    manifest_path: Path | None = None,
     on_progress: Callable[[str], None] | None = None,
 ) -> Verification:
     """Check a catalog; with raw roots, also against its sources.
 
-    Raises NothingFoundError when there is no manifest. A manifest that was edited by hand is a
-    problem like any other, named in the result.
+    `manifest_path` is where the manifest lies if not in the catalog's folder. A manifest that was
+    edited by hand is a problem like any other, named in the result.
+
+    Raises NothingFoundError when there is no manifest.
     """
     say = on_progress or (lambda _message: None)
     result = Verification()
-    path = catalog / "manifest.json"
+    path = manifest_path or catalog / "manifest.json"
     try:
-        manifest = load(path)
+        manifest = manifests.load(path)
     except CatalogError as error:
         result.problems.append(str(error))
         return result
     if manifest is None:
-        raise NothingFoundError(f"{catalog}: no manifest.json there; ingest into it first")
+        raise NothingFoundError(f"{path}: no manifest there; ingest into this catalog first")
     if CatalogStore(catalog, path).is_interrupted:
         result.problems.append(
             f"{catalog}: a commit was interrupted; run the ingest again, it finishes it"
@@ -105,11 +105,12 @@ def _check_files(catalog: Path, manifest: Manifest, result: Verification) -> set
         location = catalog / path
         if not location.is_file():
             result.problems.append(
-                f"{path}: missing; restore it, or delete manifest.json and ingest"
+                f"{path}: missing; run the same ingest again, it builds the day anew"
             )
         elif _sha256(location) != sha256:
             result.problems.append(
-                f"{path}: its bytes changed since it was written; restore it from a copy or ingest anew"
+                f"{path}: its bytes changed since it was written; delete it and run the same ingest "
+                "again, which builds the day anew"
             )
         else:
             sound.add(path)
@@ -120,7 +121,7 @@ def _check_files(catalog: Path, manifest: Manifest, result: Verification) -> set
                 f"{name}: an extra file that the manifest does not know; NautilusTrader would read "
                 "it as data. Move it out of the catalog"
             )
-    if digest_of(manifest) != manifest.catalog_digest:
+    if manifests.digest_of(manifest) != manifest.catalog_digest:
         result.problems.append("manifest.json: catalog_digest does not match its own entries")
     return sound
 
@@ -142,7 +143,7 @@ def _check_reader(catalog: Path, manifest: Manifest, sound: set[str], result: Ve
             )
             continue
         read = _as_nautilus_reads(reader, file)
-        problem = _difference(stored, read)
+        problem = _reader_difference(stored, read)
         if problem:
             result.problems.append(f"{file.path}: NautilusTrader reads other values: {problem}")
 
@@ -190,38 +191,9 @@ def _values_of(record: Any, schema: pa.Schema) -> dict[str, Any]:
     return {name: getattr(record, name, None) for name in schema.names}
 
 
-def _difference(stored: pa.Table, read: pa.Table) -> str | None:
-    """First difference of two tables as sets of rows (the reader shuffles equal times), or None."""
-    if stored.num_rows != read.num_rows:
-        return f"{read.num_rows:,} rows instead of {stored.num_rows:,}"
+def _reader_difference(stored: pa.Table, read: pa.Table) -> str | None:
     names = [n for n in stored.column_names if n not in ("type", "data_type")]
-    ordered = [_sorted(_comparable(t.select(names))) for t in (stored, read)]
-    for name in names:
-        left, right = (t.column(name).combine_chunks() for t in ordered)
-        if left.equals(right):
-            continue
-        for row in range(len(left)):
-            if left[row] != right[row]:
-                return f"{name} is {right[row].as_py()} where {left[row].as_py()} is stored"
-    return None
-
-
-def _comparable(table: pa.Table) -> pa.Table:
-    """Columns in forms that sort and compare: text for dictionaries, int64 for times."""
-    columns = {}
-    for name in table.column_names:
-        column = table.column(name)
-        if pa.types.is_dictionary(column.type):
-            column = column.cast(pa.string())
-        elif pa.types.is_timestamp(column.type):
-            column = column.cast(pa.int64())
-        columns[name] = column
-    return pa.table(columns)
-
-
-def _sorted(table: pa.Table) -> pa.Table:
-    order = ["ts_init", *(n for n in table.column_names if n != "ts_init")]
-    return table.sort_by([(name, "ascending") for name in order])
+    return difference(stored.select(names), read.select(names))
 
 
 def _check_sources(
@@ -232,10 +204,19 @@ def _check_sources(
     result: Verification,
     say: Callable[[str], None],
 ) -> None:
+    """Every source row is where the ledger says, and every stored value equals its text."""
     sources = {f.path: f for f in take_inventory(roots).files}
-    intact: set[str] = set()
-    rejected: dict[str, set[int]] = {}
-    for path, entry in sorted(manifest.files.items()):
+    # A partition is compared once the last of its sources has been read; then rows can go.
+    complete_at: dict[str, list[str]] = {}
+    needed_until: dict[str, str] = {}
+    for name, part in manifest.partitions.items():
+        last = max(part.inputs)
+        complete_at.setdefault(last, []).append(name)
+        for path in part.inputs:
+            needed_until[path] = max(last, needed_until.get(path, ""))
+    read: dict[str, SourceRows] = {}
+    for done, path in enumerate(sorted(manifest.files), start=1):
+        entry = manifest.files[path]
         source = sources.get(path)
         if source is None:
             result.problems.append(f"{path}: in the manifest, but not under the raw roots")
@@ -244,187 +225,102 @@ def _check_sources(
                 f"{path}: the source changed since it was ingested; run the ingest again"
             )
         else:
-            intact.add(path)
-            rejected[path] = _lines_listed(catalog / rejects_path(source), path)
-            if len(rejected[path]) != entry.report.rejected:
-                result.problems.append(
-                    f"{path}: {entry.report.rejected} lines were rejected, its rejects file lists "
-                    f"{len(rejected[path])}"
-                )
-            counted = _count_rows(source)
-            result.source_rows += counted
-            if counted != entry.report.rows_read:
-                result.problems.append(
-                    f"{path}: holds {counted:,} rows, the ledger says {entry.report.rows_read:,}"
-                )
+            say(f"{done}/{len(manifest.files)} {path}")
+            _check_source(catalog, manifest, path, result, read, source)
+        for name in complete_at.get(path, ()):
+            part = manifest.partitions[name]
+            if all(p in read for p in part.inputs):
+                _check_partition(catalog, name, part, read, sound, result)
+        for finished in [p for p in read if needed_until.get(p, "") <= path]:
+            del read[finished]
     for path in sorted(set(sources) - set(manifest.files) - set(manifest.failed)):
         say(f"not ingested: {path}")
-    for name, part in manifest.partitions.items():
-        if not all(path in intact for path in part.inputs):
+
+
+def _check_source(
+    catalog: Path,
+    manifest: Manifest,
+    path: str,
+    result: Verification,
+    read: dict[str, SourceRows],
+    source: SourceFile,
+) -> None:
+    """Read a source as text and hold it against its entry in the ledger."""
+    entry = manifest.files[path]
+    report = entry.report
+    listed = rejected_lines(catalog / rejects_path(entry, path)).get(path, set())
+    if len(listed) != report.rejected:
+        result.problems.append(
+            f"{path}: {report.rejected} lines were rejected, its rejects file lists {len(listed)}"
+        )
+    try:
+        rows = read_as_text(
+            source,
+            clock=report.clock,
+            unit_ns=UNIT_NS[report.time_unit],
+            rejected=listed,
+            start_ns=entry.start_ns,
+            end_ns=entry.end_ns,
+            replaced_days=entry.replaced_days,
+        )
+    except SourceError as error:
+        result.problems.append(str(error))
+        return
+    result.source_rows += rows.count
+    found = {
+        "rows": (rows.count, report.rows_read),
+        "rows out of range": (rows.out_of_range, report.out_of_range),
+        "superseded rows": (rows.superseded, report.superseded),
+        "rows by day": ({d: t.num_rows for d, t in rows.days.items()}, report.days),
+    }
+    for what, (counted, said) in found.items():
+        if counted != said:
+            result.problems.append(f"{path}: holds {counted} {what}, the ledger says {said}")
+    read[path] = rows
+
+
+def rejected_lines(path: Path) -> dict[str, set[int]]:
+    """Line numbers that a rejects file lists, by source file; none where there is no file."""
+    lines: dict[str, set[int]] = {}
+    if path.exists():
+        csv.field_size_limit(8 * MAX_LINE_BYTES)  # a bad line may be long
+        with path.open(newline="", encoding="utf-8") as stream:
+            for row in csv.DictReader(stream):
+                lines.setdefault(row["file"], set()).add(int(row["line"]))
+    return lines
+
+
+def _check_partition(
+    catalog: Path,
+    name: str,
+    part: PartitionEntry,
+    read: dict[str, SourceRows],
+    sound: set[str],
+    result: Verification,
+) -> None:
+    lost = rejected_lines(catalog / part.conflicts_file) if part.conflicts_file else {}
+    taken = []
+    for path, share in part.inputs.items():
+        rows = read[path].days.get(part.day)
+        if rows is None:
             continue
-        conflicts = _conflict_lines(catalog, part)
-        taken = [
-            _rows_of_day(sources[path], manifest, part, rejected[path] | conflicts.get(path, set()))
-            for path in part.inputs
-        ]
-        expected = pa.concat_tables(taken)
-        for file, target in zip(part.files, _targets(sources, part), strict=True):
-            if file.path not in sound:
-                continue
+        if share.counts.conflicts:
+            keep = ~np.isin(rows.column("line").to_numpy(), list(lost.get(path, ())))
+            rows = rows.filter(pa.array(keep))
+        taken.append(rows)
+    expected = pa.concat_tables(taken)
+    if sum(share.counts.duplicates for share in part.inputs.values()):
+        expected = without_duplicates(expected, [n for n in expected.column_names if n != "line"])
+    spec = read[next(iter(part.inputs))].spec
+    for file, target in zip(part.files, spec.targets, strict=True):
+        if file.path in sound:
             stored = pq.read_table(catalog / file.path, partitioning=None)
-            problem = _source_difference(expected, stored, target)
+            expected_form = stored_form(expected, target, stored.schema)
+            problem = difference(stored.select(expected_form.column_names), expected_form)
             if problem:
                 result.problems.append(
                     f"{name}: {file.type_name} differs from its source: {problem}"
                 )
-
-
-def _targets(sources: dict[str, SourceFile], part: PartitionEntry) -> tuple[Target, ...]:
-    return sources[next(iter(part.inputs))].spec.targets
-
-
-def _lines_listed(rejects: Path, source: str) -> set[int]:
-    if not rejects.exists():
-        return set()
-    with rejects.open(newline="", encoding="utf-8") as stream:
-        return {int(row["line"]) for row in csv.DictReader(stream) if row["file"] == source}
-
-
-def _conflict_lines(catalog: Path, part: PartitionEntry) -> dict[str, set[int]]:
-    lines: dict[str, set[int]] = defaultdict(set)
-    if part.conflicts_file:
-        with (catalog / part.conflicts_file).open(newline="", encoding="utf-8") as stream:
-            for row in csv.DictReader(stream):
-                lines[row["file"]].add(int(row["line"]))
-    return lines
-
-
-def _text_rows(source: SourceFile) -> Iterator[tuple[int, list[str]]]:
-    """(line number, cells) of every row of a file, read as plain text."""
-    header: bool | None = None
-    for block in SourceReader(source.location, source.path):
-        for number, raw in enumerate(block.data.split(b"\n")[:-1], start=block.first_line):
-            if header is None:
-                first = raw.removesuffix(b"\r").decode("utf-8", "backslashreplace")
-                _, header = sniff_header(source.spec, first, source.path)
-                if header:
-                    continue
-            if raw.strip():
-                yield number, raw.removesuffix(b"\r").decode("utf-8", "backslashreplace").split(",")
-
-
-def _count_rows(source: SourceFile) -> int:
-    return sum(1 for _ in _text_rows(source))
-
-
-@lru_cache(maxsize=4)
-def _text_table(source: SourceFile) -> pa.Table:
-    """All rows of a file as text columns under the spec's names, with their line numbers."""
-    first = next(iter(SourceReader(source.location, source.path)), None)
-    if first is None:
-        raise SourceError(f"{source.path}: empty")
-    line = first.data.split(b"\n")[0].removesuffix(b"\r").decode("utf-8", "backslashreplace")
-    columns, _ = sniff_header(source.spec, line, source.path)
-    rows = [(n, cells) for n, cells in _text_rows(source) if len(cells) == len(columns)]
-    table = {"line": pa.array([n for n, _ in rows], pa.int64())}
-    for index, column in enumerate(columns):
-        if column.kind is not Kind.UNUSED:
-            table[column.name] = pa.array([cells[index] for _, cells in rows], pa.string())
-    return pa.table(table)
-
-
-def _rows_of_day(
-    source: SourceFile, manifest: Manifest, part: PartitionEntry, without: set[int]
-) -> pa.Table:
-    """Rows of a file that belong to a partition, typed anew from their text."""
-    table = _text_table(source)
-    if without:
-        keep = ~np.isin(table.column("line").to_numpy(), np.array(sorted(without)))
-        table = table.filter(pa.array(keep))
-    report = manifest.files[source.path].report
-    spec = source.spec
-    unit = UNIT_NS[report.time_unit]
-    typed: dict[str, Any] = {}
-    for column in spec.columns:
-        if column.kind is Kind.UNUSED:
-            continue
-        text = table.column(column.name)
-        match column.kind:
-            case Kind.EPOCH:
-                typed[column.name] = pc.multiply(text.cast(pa.int64()), unit)
-            case Kind.DATETIME:
-                typed[column.name] = text.cast(pa.timestamp("ns")).cast(pa.int64())
-            case Kind.PRICE | Kind.SIZE | Kind.PRICE_8 | Kind.AMOUNT:
-                typed[column.name] = _decimals(text)
-            case Kind.RATIO:
-                typed[column.name] = _blank_to_null(text).cast(pa.float64())
-            case Kind.INTEGER:
-                typed[column.name] = text.cast(pa.int64())
-            case _:
-                typed[column.name] = text
-    ts_event = typed[report.clock].to_numpy()
-    ts_init = available_at(spec.availability, ts_event)
-    days = np.array(
-        [utc_day(int(d) * NS_PER_DAY).isoformat() for d in np.unique(ts_init // NS_PER_DAY)]
-    )
-    wanted = (
-        days[np.searchsorted(np.unique(ts_init // NS_PER_DAY), ts_init // NS_PER_DAY)] == part.day
-    )
-    start_ns, end_ns = manifest.options.get("start_ns"), manifest.options.get("end_ns")
-    if start_ns is not None:
-        wanted &= ts_init >= start_ns
-    if end_ns is not None:
-        wanted &= ts_init < end_ns
-    typed["ts_event"], typed["ts_init"] = pa.array(ts_event), pa.array(ts_init)
-    if "funding_interval_hours" in typed:
-        hours = typed["funding_interval_hours"].to_numpy() * NS_PER_HOUR
-        typed["boundary"] = pa.array(ts_event // hours * hours)
-    return pa.table(typed).filter(pa.array(wanted))
-
-
-def _blank_to_null(text: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
-
-
-def _decimals(text: pa.ChunkedArray) -> pa.ChunkedArray:
-    return _blank_to_null(text).cast(DECIMAL)
-
-
-def _source_difference(expected: pa.Table, stored: pa.Table, target: Target) -> str | None:
-    """First difference between source rows (duplicates folded) and the stored rows of a target."""
-    columns = {}
-    for name, source in target.columns.items():
-        column = expected.column(source)
-        field_type = stored.schema.field(name).type
-        if name == "aggressor_side":
-            maker = pc.is_in(column, value_set=pa.array(["true", "True"]))
-            column = pc.if_else(maker, "SELL", "BUY")
-        elif target.type_name == "FundingRateUpdate" and name == "rate":
-            texts = [format(v.normalize(), "f") for v in column.to_pylist()]
-            column = pa.chunked_array([pa.array(texts, pa.string())])
-        elif target.type_name == "FundingRateUpdate" and name == "interval":
-            column = pc.multiply(column, 60).cast(pa.uint64())
-        elif pa.types.is_string(field_type):
-            column = column.cast(pa.string())
-        columns[name] = column
-    ts = ("boundary", "boundary") if target.ts == "boundary" else ("ts_event", "ts_init")
-    columns["ts_event"], columns["ts_init"] = (expected.column(n) for n in ts)
-    # The key tells duplicates from rows that merely look alike in the target.
-    keys = [n for n in expected.column_names if n != "line"]
-    first = pa.table({**columns, "_row": _row_numbers(expected.select(keys))})
-    kept = first.take(pa.array(np.unique(first.column("_row").to_numpy(), return_index=True)[1]))
-    return _difference(stored.select([*columns]), kept.select([*columns]))
-
-
-def _row_numbers(table: pa.Table) -> np.ndarray:
-    """A number for each row, equal for rows of equal content."""
-    numbers = np.zeros(table.num_rows, np.int64)
-    for name in table.column_names:
-        encoded = table.column(name).combine_chunks().dictionary_encode(null_encoding="encode")
-        codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-        numbers = numbers * (int(codes.max(initial=0)) + 1) + codes
-        numbers = np.unique(numbers, return_inverse=True)[1]
-    return numbers
 
 
 def _sha256(path: Path) -> str:

@@ -7,8 +7,10 @@ raises what a callback raised, and takes the books when the engine has ended. It
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -27,6 +29,7 @@ from phoenix_runner.errors import InterruptedRunError, RunnerError
 from phoenix_runner.fills import Fill, FundingPayment, attribute
 from phoenix_runner.interrupts import stop_on_signal
 from phoenix_runner.recorder import MARKOUT_SECONDS, RunRecorder, rows_table
+from phoenix_runner.records import RecordTables
 from phoenix_runner.replay import DEFAULT_WINDOW_NS, Replay, delivery
 from phoenix_runner.suite import Suite
 from phoenix_runner.summary import RunRecord
@@ -36,6 +39,9 @@ type Progress = Callable[[int, int], None]
 """Called after each window with the time reached and the events replayed so far."""
 
 type Row = dict[str, Any]
+
+LIQUIDATION = "LIQUIDATION-"
+"""How the ids of the orders begin with which the engine liquidates."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +57,12 @@ class RunResult:
     equity: pa.Table
     marks: pa.Table
     decisions: pa.Table | None
+    records: dict[str, pa.Table]
+    """By file name: the signal trace, if asked for, and the reports of parent orders."""
     open_positions: dict[str, str]
     refusals: dict[str, dict[str, int]]
     rows: dict[str, dict[str, int]]
-    gaps: list[Row]
+    gaps: list[dict[str, str]]
     events: int
     seconds: float
 
@@ -108,19 +116,47 @@ def run_backtest(
         insert_latency_ns=latency.insert_ms * NS_PER_MS,
         cancel_latency_ns=latency.cancel_ms * NS_PER_MS,
         decisions=DecisionTable() if config.trace.decisions else None,
+        records=RecordTables(signals=config.trace.signals),
     )
+    with collecting_here(), stop_on_signal(control):
+        return _run(suite, replay, control, window_ns, progress)
+
+
+def _run(
+    suite: Suite,
+    replay: Replay,
+    control: RunControl,
+    window_ns: int,
+    progress: Progress | None,
+) -> RunResult:
+    """The run itself; nothing of the engine outlives this call."""
     began = time.perf_counter()
-    with stop_on_signal(control):
-        engine, recorder, venue = _build(suite, control, end_ns)
-        try:
-            events = _feed(engine, replay, control, window_ns, progress)
-            recorder.sample(end_ns)
-            return _collect(
-                suite, engine, recorder, control, replay, venue, events,
-                time.perf_counter() - began,
-            )  # fmt: skip
-        finally:
-            engine.dispose()
+    engine, recorder, venue = _build(suite, control, replay.end_ns)
+    try:
+        events = _feed(engine, replay, control, window_ns, progress)
+        recorder.sample(replay.end_ns)
+        seconds = time.perf_counter() - began
+        return _collect(suite, engine, recorder, control, replay, venue, events, seconds)
+    finally:
+        engine.dispose()
+        control.on_fill = None
+
+
+@contextmanager
+def collecting_here() -> Iterator[None]:
+    """Collect cyclic garbage in this thread only, at the end.
+
+    Engine objects must die in the thread that made them, and an automatic collection runs in
+    whichever thread happens to allocate (the one that reads ahead, for instance).
+    """
+    automatic = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.collect()
+        if automatic:
+            gc.enable()
 
 
 def _build(
@@ -162,6 +198,7 @@ def _feed(
         engine.sort_data()
         engine.run(streaming=True, end=replay.end_ns - 1)
         engine.clear_data()
+        gc.collect(1)
         events += window.rows
         _raise_if_ended(control, window.end_ns)
         if progress is not None:
@@ -191,13 +228,14 @@ def _collect(
     seconds: float,
 ) -> RunResult:
     cache = engine.cache
-    orders = sorted(cache.orders(), key=lambda o: (o.ts_init, _number(str(o.client_order_id))))
-    purposes = {str(o.client_order_id): _purpose(o) for o in orders}
+    orders = sorted(cache.orders(), key=_by_time)
+    names = _order_names(orders)
+    purposes = {names[str(o.client_order_id)]: _purpose(o) for o in orders}
     filled = sorted(
         (e for o in orders for e in o.events() if isinstance(e, OrderFilled)),
         key=lambda e: (e.ts_event, _number(str(e.trade_id))),
     )
-    fills = [_fill_row(event, purposes, recorder) for event in filled]
+    fills = [_fill_row(event, names, purposes, recorder) for event in filled]
     positions = [*cache.position_snapshots(), *cache.positions()]
     positions.sort(key=lambda p: (p.ts_opened, str(p.instrument_id), str(p.strategy_id)))
     funding = _funding_rows(positions)
@@ -236,7 +274,7 @@ def _collect(
     decisions = control.decisions.table() if isinstance(control.decisions, DecisionTable) else None
     return RunResult(
         record=record,
-        orders=[_order_row(order, purposes) for order in orders],
+        orders=[_order_row(order, names, purposes) for order in orders],
         fills=fills,
         funding=funding,
         positions=[_position_row(p) for p in positions if p.ts_opened],
@@ -244,25 +282,53 @@ def _collect(
         equity=equity,
         marks=recorder.marks_table(),
         decisions=decisions,
+        records=control.records.tables() if isinstance(control.records, RecordTables) else {},
         open_positions={name: str(p.signed_qty) for name, p in sorted(still_open.items())},
         refusals=refusals,
-        rows={name: dict(sorted(c.items())) for name, c in sorted(replay.rows.items())},
+        rows=replay.rows(),
         gaps=replay.gaps(),
         events=events,
         seconds=seconds,
     )
 
 
+def _by_time(order: Any) -> tuple[int, int, str]:
+    order_id = str(order.client_order_id)
+    if order_id.startswith(LIQUIDATION):
+        return order.ts_init, -1, str(order.instrument_id)
+    return order.ts_init, _number(order_id), f"{order.strategy_id} {order_id}"
+
+
+def _order_names(orders: list[Any]) -> dict[str, str]:
+    """Names of orders in the bundle: their ids, but for the engine's liquidations, whose ids are
+    random in every run and are counted instead."""
+    names: dict[str, str] = {}
+    for order in orders:
+        order_id = str(order.client_order_id)
+        liquidation = f"{LIQUIDATION}{sum(n.startswith(LIQUIDATION) for n in names.values()) + 1}"
+        names[order_id] = liquidation if order_id.startswith(LIQUIDATION) else order_id
+    return names
+
+
 def _number(identifier: str) -> int:
-    """The counter at the end of an order or trade id."""
-    return int(identifier.rpartition("-")[2])
+    """The counter at the end of an order or trade id; a spawned order (-E1) has its parent's.
+
+    >>> _number("O-20240101-065659-001-001-2-E1")
+    2
+    """
+    return int(identifier.partition("-E")[0].rpartition("-")[2])
 
 
 def _purpose(order: Any) -> str:
+    if str(order.client_order_id).startswith(LIQUIDATION):
+        return "liquidation"
     return order.tags[0] if order.tags else ""
 
 
-def _fill_row(event: OrderFilled, purposes: dict[str, str], recorder: RunRecorder) -> Row:
+def _fill_row(
+    event: OrderFilled, names: dict[str, str], purposes: dict[str, str], recorder: RunRecorder
+) -> Row:
+    name = names[str(event.client_order_id)]
     trade_id = str(event.trade_id)
     later = recorder.markouts.get(trade_id, {})
     reference = recorder.references.get(trade_id)
@@ -272,10 +338,10 @@ def _fill_row(event: OrderFilled, purposes: dict[str, str], recorder: RunRecorde
         "ts_ns": event.ts_event,
         "time": format_utc(event.ts_event),
         "trade_id": trade_id,
-        "client_order_id": str(event.client_order_id),
+        "client_order_id": name,
         "strategy_id": str(event.strategy_id),
         "instrument_id": str(event.instrument_id),
-        "purpose": purposes.get(str(event.client_order_id), ""),
+        "purpose": purposes[name],
         "side": event.order_side.name,
         "quantity": str(event.last_qty),
         "price": str(event.last_px),
@@ -310,13 +376,14 @@ def _plain(value: Decimal | None) -> str | None:
     return None if value is None else f"{value:f}"
 
 
-def _order_row(order: Any, purposes: dict[str, str]) -> Row:
+def _order_row(order: Any, names: dict[str, str], purposes: dict[str, str]) -> Row:
     values = order.to_dict()
+    name = names[str(order.client_order_id)]
     return {
-        "client_order_id": str(order.client_order_id),
+        "client_order_id": name,
         "strategy_id": str(order.strategy_id),
         "instrument_id": str(order.instrument_id),
-        "purpose": purposes[str(order.client_order_id)],
+        "purpose": purposes[name],
         "side": order.side.name,
         "type": order.order_type.name,
         "quantity": str(order.quantity),

@@ -23,6 +23,10 @@
   float64 (mid of the quote in force; null before any); `position` float64 (signed quantity)
 - `decision_trace.parquet`, if asked for: `ts_ns` int64; `strategy_id, instrument_id` string;
   `values` map of string to float64; `gates, intent` string
+- `signal_trace.parquet`, if asked for: `strategy_id`, `instrument_id` and the columns of the
+  strategy's signal record, see `phoenix_schemas.signal_records`
+- `twap_parents.parquet`, if any: a row per parent order of the TWAP algorithm, the columns of
+  `phoenix_strategies.twap_algorithm.TwapReport`
 - `manifest_ref.json`: `catalog_digest`, `rows` replayed by type and instrument, `gaps` in the data
 - `config_resolved.yaml`: the suite as run, every default written out, paths included
 - `environment.json`: Phoenix, NautilusTrader, Python and library versions, platform, git commit
@@ -40,8 +44,8 @@ mids that many seconds after it, empty where none is known or the market was not
 else null), `starting_equity`, `final_equity`, the attribution `gross`, `fees`, `spread`, `funding`,
 `net` and `residual` (money as decimal text), `orders`, `fills`, `positions` (counts),
 `open_positions` (signed quantity by instrument), `events` (replayed), `refusals`
-(`{strategy_id: {reason: count}}`), `gaps` (`what, start_ns, end_ns` each), `figures` (all of
-`summary.summarize`).
+(`{strategy_id: {reason: count}}`), `gaps` (`type, instrument_id, start_utc, end_utc` each),
+`figures` (all of `summary.summarize`).
 
 The hash covers every file but `config_resolved.yaml` and `environment.json` (paths and machines;
 what matters of them is in `experiment.json`), `timing.json` (wall clock) and `report.html` (drawn
@@ -52,6 +56,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -129,6 +134,35 @@ def experiment_id(experiment: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical_json(experiment).encode()).hexdigest()[:16]
 
 
+class BundleFiles:
+    """Files of a bundle in memory, by name: what a worker hands to whoever publishes."""
+
+    def __init__(self) -> None:
+        self.content: dict[str, bytes] = {}
+
+    def text(self, name: str, text: str) -> None:
+        """Add a text file."""
+        self.content[name] = text.encode("utf-8")
+
+    def json(self, name: str, value: Any) -> None:
+        """Add a JSON file for people: sorted, indented."""
+        self.text(name, json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False) + "\n")
+
+    def csv(self, name: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add rows under a header; None is an empty cell."""
+        out = io.StringIO(newline="")
+        writer = csv.DictWriter(out, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        self.text(name, out.getvalue())
+
+    def parquet(self, name: str, table: pa.Table) -> None:
+        """Add a table in one row group."""
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd", row_group_size=2**30)
+        self.content[name] = sink.getvalue().to_pybytes()
+
+
 class BundleWriter:
     """Writes one bundle beside its final place, and moves it there when it is whole.
 
@@ -154,29 +188,17 @@ class BundleWriter:
     def __exit__(self, kind: object, _error: object, _trace: object) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def text(self, name: str, text: str) -> None:
-        """Write a text file."""
-        (self.folder / name).write_text(text, encoding="utf-8", newline="\n")
-
-    def json(self, name: str, value: Any) -> None:
-        """Write a JSON file for people: sorted, indented."""
-        self.text(name, json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False) + "\n")
-
-    def csv(self, name: str, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-        """Write rows under a header; None is an empty cell."""
-        with (self.folder / name).open("w", encoding="utf-8", newline="") as out:
-            writer = csv.DictWriter(out, columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-
-    def parquet(self, name: str, table: pa.Table) -> None:
-        """Write a table in one row group."""
-        pq.write_table(table, self.folder / name, compression="zstd", row_group_size=2**30)
+    def write(self, files: Mapping[str, bytes], into: str = ".") -> None:
+        """Write files, into a subfolder if named."""
+        folder = self.folder / into
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
 
     def publish(self) -> str:
         """Hash the files and move the folder to its final name; returns the hash."""
         digest = bundle_hash(self.folder)
-        self.text(HASH_FILE, f"{digest}\n")
+        self.write({HASH_FILE: f"{digest}\n".encode()})
         retired = self.folder.with_suffix(".retired")
         if self.final.exists():
             self.final.rename(retired)

@@ -10,11 +10,15 @@ import json
 import sys
 import tempfile
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from phoenix_schemas.errors import PhoenixError
+
+if TYPE_CHECKING:
+    from phoenix_runner.suite import Suite
 
 RUNS_DIR = click.option(
     "--runs-dir", default="runs", show_default=True, help="Folder that holds the bundles."
@@ -32,42 +36,118 @@ def cli() -> None:
     """Backtests of Phoenix strategies on Binance USD-M data, from suite to report."""
 
 
-@cli.command()
-@click.argument("suite", type=click.Path(dir_okay=False))
-@SET
-@click.option("--window", default="1h", show_default=True, help="Data read at a time.")
-@click.option("--overwrite", is_flag=True, help="Run again although the experiment is finished.")
-@JSON
-@QUIET
-def run(
-    suite: str,
-    overrides: tuple[str, ...],
-    window: str,
-    overwrite: bool,
-    as_json: bool,
-    quiet: bool,
-) -> None:
-    """Run a SUITE file and write its bundle and report."""
-    from phoenix_runner.config import duration_ns
-    from phoenix_runner.experiment import run_suite
-    from phoenix_runner.progress import RunProgress
-    from phoenix_runner.suite import load_suite
-    from phoenix_runner.terminal import describe_run
+def _suite_command[**P](function: Callable[P, None]) -> Callable[P, None]:
+    """What every command that runs a suite takes."""
+    for option in reversed(
+        (
+            click.argument("suite", type=click.Path(dir_okay=False)),
+            SET,
+            click.option(
+                "--overwrite", is_flag=True, help="Run again although the experiment is finished."
+            ),
+            click.option(
+                "--workers", type=click.IntRange(min=1), help="Processes; default one per core."
+            ),
+            click.option(
+                "--executor", type=click.Choice(["local", "dask"]), default="local",
+                show_default=True, help="Where the runs of a suite with many are done.",
+            ),
+            click.option("--scheduler", help="Dask scheduler, as tcp://host:8786."),
+            JSON,
+            QUIET,
+        )
+    ):  # fmt: skip
+        function = option(function)
+    return function
 
-    loaded = load_suite(suite, overrides)
+
+@cli.command()
+@_suite_command
+@click.option("--window", default="1h", show_default=True, help="Data read at a time.")
+def run(suite: str, overrides: tuple[str, ...], window: str, **options: Any) -> None:
+    """Run a SUITE file in its own mode and write its bundle and report."""
+    from phoenix_runner.config import duration_ns
+    from phoenix_runner.suite import load_suite
+
     try:
         window_ns = duration_ns(window)
     except ValueError as error:
         raise click.UsageError(f"--window: {error}") from None
-    time = loaded.config.time
-    with RunProgress(
-        loaded.config.output.suite_name, time.start_ns - time.warmup_ns, time.end_ns, quiet=quiet
-    ) as progress:
-        done = run_suite(loaded, window_ns=window_ns, overwrite=overwrite, progress=progress)
+    _run(load_suite(suite, overrides), window_ns=window_ns, **options)
+
+
+@cli.command(name="walk-forward")
+@_suite_command
+def walk_forward(suite: str, overrides: tuple[str, ...], **options: Any) -> None:
+    """Run a walk-forward SUITE: choose on training ranges, judge on the test ranges after them."""
+    _run(_suite_in_mode(suite, overrides, "walk_forward"), **options)
+
+
+@cli.command()
+@_suite_command
+def sweep(suite: str, overrides: tuple[str, ...], **options: Any) -> None:
+    """Run a sweep SUITE: every parameter set over the whole range."""
+    _run(_suite_in_mode(suite, overrides, "sweep"), **options)
+
+
+@cli.command()
+@_suite_command
+def ablation(suite: str, overrides: tuple[str, ...], **options: Any) -> None:
+    """Run an ablation SUITE: named variants side by side."""
+    _run(_suite_in_mode(suite, overrides, "ablation"), **options)
+
+
+@cli.command()
+@_suite_command
+def costs(suite: str, overrides: tuple[str, ...], **options: Any) -> None:
+    """Run a SUITE again under other fees, latencies and slippage; say what cost it could bear."""
+    from phoenix_runner.suite import load_suite
+
+    loaded = load_suite(suite, overrides)
+    if loaded.config.mode.__struct_config__.tag != "costs":
+        loaded = load_suite(suite, [*overrides, "mode={kind: costs}"])
+    _run(loaded, **options)
+
+
+@cli.command()
+@_suite_command
+@click.option("--x", "x_axis", required=True, metavar="KEY.PATH=A,B,...", help="One parameter.")
+@click.option("--y", "y_axis", required=True, metavar="KEY.PATH=A,B,...", help="The other.")
+def sensitivity(
+    suite: str, overrides: tuple[str, ...], x_axis: str, y_axis: str, **options: Any
+) -> None:
+    """Run a SUITE over a surface of two parameters."""
+    from phoenix_runner.suite import load_suite
+
+    axes = []
+    for name, text in (("--x", x_axis), ("--y", y_axis)):
+        key, equals, values = text.partition("=")
+        if not equals or not key or not values:
+            raise click.UsageError(f"{name} must be KEY.PATH=A,B,... (was {text!r})")
+        axes.append(f"{key}: [{values}]")
+    mode = f"mode={{kind: sweep, search: {{parameters: {{{', '.join(axes)}}}}}}}"
+    _run(load_suite(suite, [*overrides, mode]), **options)
+
+
+def _suite_in_mode(suite: str, overrides: tuple[str, ...], kind: str) -> Suite:
+    from phoenix_runner.suite import load_suite
+
+    loaded = load_suite(suite, overrides)
+    found = loaded.config.mode.__struct_config__.tag
+    if found != kind:
+        raise click.UsageError(f"{suite}: mode.kind must be {kind} for this command (was {found})")
+    return loaded
+
+
+def _run(suite: Suite, *, as_json: bool, quiet: bool, **options: Any) -> None:
+    from phoenix_runner.modes import run_experiment
+    from phoenix_runner.terminal import describe
+
+    done = run_experiment(suite, quiet=quiet, **options)
     if as_json:
         _print_json({"folder": str(done.folder), "reused": done.reused, **done.summary})
     elif not quiet:
-        click.echo(describe_run(done))
+        click.echo(describe(done))
 
 
 @cli.command()
@@ -80,13 +160,13 @@ def run(
 def demo(folder: str, seed: int, as_json: bool, quiet: bool) -> None:
     """Make a synthetic day, ingest it, run EMA cross on it, and show the report. Needs nothing."""
     from phoenix_runner.demo import run_demo
-    from phoenix_runner.terminal import describe_run
+    from phoenix_runner.terminal import describe
 
     done = run_demo(Path(folder), seed=seed, quiet=quiet)
     if as_json:
         _print_json({"folder": str(done.folder), "reused": done.reused, **done.summary})
     elif not quiet:
-        click.echo(describe_run(done))
+        click.echo(describe(done))
 
 
 @cli.group()
@@ -126,11 +206,11 @@ def schema(strategy: str) -> None:
 def report(run_name: str, runs_dir: str, as_json: bool) -> None:
     """Draw the report of a finished RUN (its folder, or the start of its id) again."""
     from phoenix_runner.bundle import find_run, verify_bundle
-    from phoenix_runner.report import write_report
+    from phoenix_runner.modes import draw_report
 
     folder = find_run(run_name, Path(runs_dir))
     verify_bundle(folder)
-    page = write_report(folder)
+    page = draw_report(folder)
     if as_json:
         _print_json({"report": str(page)})
     else:

@@ -45,6 +45,9 @@ DataType = Literal[
     "BinanceKlineExtras",
 ]
 FundingMode = Literal["settle", "flat", "off"]
+FeeTier = Literal[
+    "VIP0", "VIP1", "VIP2", "VIP3", "VIP4", "VIP5", "VIP6", "VIP7", "VIP8", "VIP9"
+]  # fmt: skip
 
 
 def duration_ns(text: str) -> int:
@@ -157,10 +160,84 @@ class TimeSection(Section, frozen=True, kw_only=True):
         return duration_ns(self.warmup)
 
 
-class ModeSection(Section, frozen=True, kw_only=True):
+class Search(Section, frozen=True, kw_only=True):
+    """Parameter sets to try: each key path of the suite with its values."""
+
+    parameters: Annotated[dict[str, list[Any]], msgspec.Meta(min_length=1)]
+    """For instance `strategy.config.fast_bars: [5, 10, 20]`."""
+    method: Literal["grid", "random"] = "grid"
+    """Every combination, or `samples` of them drawn from `determinism_seed`."""
+    samples: Annotated[int, msgspec.Meta(ge=1)] | None = None
+
+    def __post_init__(self) -> None:
+        for key, values in self.parameters.items():
+            if not values:
+                raise ValueError(f"parameters must have a value for each key (had none for {key})")
+        if (self.method == "random") != (self.samples is not None):
+            raise ValueError("samples must go with method: random, and the other way round")
+
+
+class SingleMode(Section, frozen=True, kw_only=True, tag_field="kind", tag="single"):
     """One run over the whole range."""
 
-    kind: Literal["single"] = "single"
+
+class WalkForwardMode(Section, frozen=True, kw_only=True, tag_field="kind", tag="walk_forward"):
+    """Choose on training ranges, judge on the test ranges that follow them.
+
+    T_j = start + train + j step; train [T_j - train, T_j - purge) (anchored: from the start), test
+    [T_j + embargo, T_j + embargo + test). Test ranges must begin and end at midnight UTC.
+    """
+
+    train: str
+    test: str
+    step: str | None = None
+    """Default: `test`."""
+    purge: str = "0s"
+    """At least `horizon`."""
+    embargo: str = "0s"
+    horizon: str = "0s"
+    """The longest holding or label horizon of the strategy."""
+    folds: Literal["rolling", "anchored"] = "rolling"
+    objective: Literal["net", "sharpe", "return_over_drawdown"] = "sharpe"
+    """What a set is chosen by on its training range, after all costs."""
+    search: Search
+    declared_trials: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Parameter sets tried on these data before, outside this suite."""
+    overfitting: bool = True
+    """Replay every set over the whole range too, for the probability of backtest overfitting."""
+
+    def __post_init__(self) -> None:
+        for name in ("train", "test", "step", "purge", "embargo", "horizon"):
+            value = getattr(self, name)
+            if value is not None:
+                duration_ns(value)
+
+
+class SweepMode(Section, frozen=True, kw_only=True, tag_field="kind", tag="sweep"):
+    """Every parameter set over the whole range: what was tried, not what to expect."""
+
+    search: Search
+
+
+class AblationMode(Section, frozen=True, kw_only=True, tag_field="kind", tag="ablation"):
+    """Named variants of the suite over the whole range, the suite itself first."""
+
+    variants: Annotated[dict[str, dict[str, Any]], msgspec.Meta(min_length=1)]
+    """For each name the key paths that differ, as `no_queue: {execution.queue_position: false}`."""
+
+
+class CostsMode(Section, frozen=True, kw_only=True, tag_field="kind", tag="costs"):
+    """The suite again under other costs, one assumption changed at a time."""
+
+    fee_tiers: tuple[FeeTier, ...] = ("VIP0", "VIP3", "VIP6", "VIP9")
+    insert_latencies_ms: tuple[Milliseconds, ...] = (0, 20, 100, 500)
+    prob_slippages: tuple[Share, ...] = (0.5, 1.0)
+    """For suites with quotes."""
+    spreads_bps: tuple[Bps, ...] = (0.0, 1.0, 2.0, 5.0, 10.0)
+    """For suites without: the spread assumed around each bar's close."""
+
+
+Mode = SingleMode | WalkForwardMode | SweepMode | AblationMode | CostsMode
 
 
 class StrategySection(Section, frozen=True, kw_only=True):
@@ -274,6 +351,9 @@ class TraceSection(Section, frozen=True, kw_only=True):
     """What a run writes down beyond its results."""
 
     decisions: bool = False
+    """Every decision: values, gates that refused, what was intended."""
+    signals: bool = False
+    """Every record of the signal engine."""
 
 
 class SuiteConfig(Section, frozen=True, kw_only=True):
@@ -285,7 +365,7 @@ class SuiteConfig(Section, frozen=True, kw_only=True):
     universe: UniverseSection
     data: DataSection = DataSection()
     time: TimeSection
-    mode: ModeSection = ModeSection()
+    mode: Mode = SingleMode()
     strategy: StrategySection = StrategySection()
     execution: ExecutionSection = ExecutionSection()
     funding: FundingSection | FundingMode = FundingSection()

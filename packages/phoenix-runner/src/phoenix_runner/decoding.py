@@ -22,6 +22,7 @@ from nautilus_trader.model import (
 )
 from nautilus_trader.persistence import (
     BarDataWrangler,
+    OrderBookDepthDataWrangler,
     QuoteTickDataWrangler,
     TradeTickDataWrangler,
 )
@@ -33,6 +34,7 @@ _WRANGLERS: dict[str, Any] = {
     "QuoteTick": QuoteTickDataWrangler,
     "TradeTick": TradeTickDataWrangler,
     "Bar": BarDataWrangler,
+    "OrderBookDepth": OrderBookDepthDataWrangler,
 }
 _CUSTOM = {cls.__name__: cls for cls in CUSTOM_TYPES}
 

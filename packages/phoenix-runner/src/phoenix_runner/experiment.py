@@ -26,6 +26,7 @@ from phoenix_runner.bundle import (
     FUNDING_COLUMNS,
     ORDER_COLUMNS,
     POSITION_COLUMNS,
+    BundleFiles,
     BundleWriter,
     experiment_id,
     is_finished,
@@ -105,7 +106,7 @@ def run_suite(
     folder = Path(output.dir) / identity
     if is_finished(folder) and not (overwrite or output.overwrite):
         return Published(folder, read_json(folder, "summary.json"), reused=True)
-    started = dt.datetime.now(dt.UTC)
+    started = now_utc()
     time = suite.config.time
     with BundleWriter(folder) as bundle:
         try:
@@ -116,46 +117,53 @@ def run_suite(
             log = folder.with_suffix(".error.log")
             log.write_text("".join(traceback.format_exception(error.__cause__)), encoding="utf-8")
             raise StrategyFailedError(f"{error}; its traceback is in {log}") from error
-        write_run(bundle, suite, identity, experiment, digest, result)
-        bundle.json("environment.json", describe_environment())
-        bundle.json(
-            "timing.json",
-            {
-                "started_utc": started.strftime("%Y-%m-%dT%H:%M:%SZ"),
-                "suite_name": output.suite_name,
-                "seconds": round(result.seconds, 3),
-                "events_per_second": round(result.events / max(result.seconds, 1e-9)),
-            },
-        )
+        files = run_files(suite, identity, experiment, digest, result)
+        files.json("timing.json", timing(started, output.suite_name, result.seconds, result.events))
+        bundle.write(files.content)
         write_report(bundle.folder)
         bundle.publish()
     return Published(folder, read_json(folder, "summary.json"), reused=False)
 
 
-def write_run(
-    bundle: BundleWriter,
-    suite: Suite,
-    identity: str,
-    experiment: dict[str, Any],
-    digest: str,
-    result: RunResult,
-) -> None:
-    """Write one run's files into an open bundle."""
-    bundle.json("experiment.json", experiment)
-    bundle.text("config_resolved.yaml", config_text(suite))
-    bundle.csv("orders.csv", ORDER_COLUMNS, result.orders)
-    bundle.csv("fills.csv", FILL_COLUMNS, result.fills)
-    bundle.csv("funding.csv", FUNDING_COLUMNS, result.funding)
-    bundle.csv("positions.csv", POSITION_COLUMNS, result.positions)
-    bundle.csv("account_report.csv", ACCOUNT_COLUMNS, result.account)
-    bundle.parquet("equity.parquet", result.equity)
-    bundle.parquet("marks.parquet", result.marks)
+def now_utc() -> str:
+    """Wall clock, for `timing.json` alone."""
+    return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def timing(started_utc: str, suite_name: str, seconds: float, events: int) -> dict[str, Any]:
+    """`timing.json`."""
+    return {
+        "started_utc": started_utc,
+        "suite_name": suite_name,
+        "seconds": round(seconds, 3),
+        "events_per_second": round(events / max(seconds, 1e-9)),
+    }
+
+
+def run_files(
+    suite: Suite, identity: str, experiment: dict[str, Any], digest: str, result: RunResult
+) -> BundleFiles:
+    """One run's files, without its timing and report."""
+    files = BundleFiles()
+    files.json("experiment.json", experiment)
+    files.text("config_resolved.yaml", config_text(suite))
+    files.csv("orders.csv", ORDER_COLUMNS, result.orders)
+    files.csv("fills.csv", FILL_COLUMNS, result.fills)
+    files.csv("funding.csv", FUNDING_COLUMNS, result.funding)
+    files.csv("positions.csv", POSITION_COLUMNS, result.positions)
+    files.csv("account_report.csv", ACCOUNT_COLUMNS, result.account)
+    files.parquet("equity.parquet", result.equity)
+    files.parquet("marks.parquet", result.marks)
     if result.decisions is not None:
-        bundle.parquet("decision_trace.parquet", result.decisions)
-    bundle.json(
+        files.parquet("decision_trace.parquet", result.decisions)
+    for name, table in sorted(result.records.items()):
+        files.parquet(name, table)
+    files.json(
         "manifest_ref.json", {"catalog_digest": digest, "rows": result.rows, "gaps": result.gaps}
     )
-    bundle.json("summary.json", summarize(suite, identity, result))
+    files.json("summary.json", summarize(suite, identity, result))
+    files.json("environment.json", describe_environment())
+    return files
 
 
 def config_text(suite: Suite) -> str:

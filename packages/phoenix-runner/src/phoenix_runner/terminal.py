@@ -19,31 +19,13 @@ RESULTS = (
 )  # fmt: skip
 
 
-def describe_run(done: Published) -> str:
+def describe(done: Published) -> str:
     """A few lines that say what came out and where to look."""
     s = done.summary
-    figures = s["figures"]
-    sharpe = figures["returns"]["sharpe_annual"]
-    days = figures["returns"]["days"]
-    lines = [
-        (
-            f"{s['strategy']} on {', '.join(s['instrument_ids'])}, "
-            f"{s['trading_start_utc']} to {s['end_utc']} (excluded)"
-        ),
-        (
-            f"net {_money(s['net'])} {s['currency']} "
-            f"({float(s['net']) / float(s['starting_equity']):+.3%} of {_money(s['starting_equity'])}) "
-            f"= gross {_money(s['gross'])} fees {_money(s['fees'])} spread {_money(s['spread'])} "
-            f"funding {_money(s['funding'])}"
-        ),
-        f"{s['fills']} fills of {s['orders']} orders, {s['events']} events; "
-        f"maximum drawdown {figures['drawdown']['maximum']:.3%}; "
-        + (
-            f"Sharpe (daily, 365) {sharpe:.2f} over {days} days"
-            if sharpe is not None
-            else f"no Sharpe ratio over {days} day{'s' * (days != 1)}"
-        ),
-    ]
+    mode = s.get("mode", "single")
+    range_ = f"{s['trading_start_utc']} to {s['end_utc']} (excluded)"
+    lines = [f"{s['strategy']} on {', '.join(s['instrument_ids'])}, {range_}"]
+    lines += {"single": _single, "walk_forward": _walk_forward}.get(mode, _variants)(s)
     if s["bar_fills"] is not None:
         assumed = s["bar_fills"]
         lines.append(
@@ -58,6 +40,61 @@ def describe_run(done: Published) -> str:
     return "\n".join(lines)
 
 
+def _single(s: dict[str, Any]) -> list[str]:
+    figures = s["figures"]
+    sharpe, days = figures["returns"]["sharpe_annual"], figures["returns"]["days"]
+    ratio = (
+        f"no Sharpe ratio over {days} day{'s' * (days != 1)}"
+        if sharpe is None
+        else f"Sharpe (daily, 365) {sharpe:.2f} over {days} days"
+    )
+    share = float(s["net"]) / float(s["starting_equity"])
+    return [
+        f"net {_money(s['net'])} {s['currency']} ({share:+.3%} of {_money(s['starting_equity'])}) "
+        + _attribution(s),
+        (
+            f"{s['fills']} fills of {s['orders']} orders, {s['events']} events; maximum drawdown "
+            f"{figures['drawdown']['maximum']:.3%}; {ratio}"
+        ),
+    ]
+
+
+def _walk_forward(s: dict[str, Any]) -> list[str]:
+    figures = s["figures"]
+    inference = figures["inference"]
+    deflated, efficiency = inference["deflated"], figures["efficiency"]
+    return [
+        f"out of sample {figures['equity']['return']:+.3%} over {figures['returns']['days']} days in "
+        f"{s['folds']} folds, chosen from {s['sets_evaluated']} sets; "
+        f"net {_money(s['net'])} {s['currency']} " + _attribution(s),
+        "deflated Sharpe ratio "
+        + ("undefined" if deflated is None else f"{deflated:.0%}")
+        + "; walk-forward efficiency "
+        + ("undefined" if efficiency is None else f"{efficiency:.2f}")
+        + f"; maximum drawdown {figures['drawdown']['maximum']:.3%}; {s['fills']} fills",
+    ]
+
+
+def _variants(s: dict[str, Any]) -> list[str]:
+    table = Table("variant", "net", "gross", "fees", "spread", "funding", "fills", "drawdown")
+    for row in s["variants"]:
+        table.add_row(
+            row["variant"],
+            *(_money(row[k]) for k in ("net", "gross", "fees", "spread", "funding")),
+            str(row["fills"]),
+            f"{row['maximum_drawdown']:.2%}",
+        )
+    best = f"best of {len(s['variants'])}, with hindsight: {s['best']}"
+    return [_render(table).rstrip("\n"), best]
+
+
+def _attribution(s: dict[str, Any]) -> str:
+    return (
+        f"= gross {_money(s['gross'])} fees {_money(s['fees'])} spread {_money(s['spread'])} "
+        f"funding {_money(s['funding'])}"
+    )
+
+
 def list_runs(folders: Sequence[Path]) -> list[dict[str, Any]]:
     """What identifies each run, and its result."""
     found = []
@@ -70,6 +107,7 @@ def list_runs(folders: Sequence[Path]) -> list[dict[str, Any]]:
                 "run": folder.name,
                 "suite": facts.get("suite_name"),
                 "started_utc": facts.get("started_utc"),
+                "mode": summary.get("mode", "single"),
                 "strategy": summary["strategy"],
                 "instrument_ids": summary["instrument_ids"],
                 "start_utc": summary["trading_start_utc"],
@@ -84,11 +122,11 @@ def list_runs(folders: Sequence[Path]) -> list[dict[str, Any]]:
 
 def runs_table(found: Sequence[dict[str, Any]]) -> str:
     """The list as a table."""
-    table = Table("run", "suite", "strategy", "from", "to", "net", "fills")
+    table = Table("run", "suite", "mode", "strategy", "from", "to", "net", "fills")
     for run in found:
         table.add_row(
-            run["run"], run["suite"] or "", run["strategy"], run["start_utc"], run["end_utc"],
-            f"{_money(run['net'])} {run['currency']}", str(run["fills"]),
+            run["run"], run["suite"] or "", run["mode"], run["strategy"], run["start_utc"],
+            run["end_utc"], f"{_money(run['net'])} {run['currency']}", str(run["fills"]),
         )  # fmt: skip
     return _render(table)
 

@@ -50,7 +50,7 @@ def fee_rates(fees: FeesSection, spec_rates: tuple[Decimal, Decimal]) -> tuple[D
     """(maker, taker) of one instrument.
 
     >>> fee_rates(FeesSection(source="tier", tier="VIP1"), (Decimal(0), Decimal(0)))
-    (Decimal('0.000160'), Decimal('0.000400'))
+    (Decimal('0.00016'), Decimal('0.0004'))
     """
     if fees.source == "tier":
         return FEE_TIERS[fees.tier]

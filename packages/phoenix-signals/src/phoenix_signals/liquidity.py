@@ -126,12 +126,14 @@ class DepthWithin(Estimator):
     VERSION = 1
     EXAMPLES = ({"depth_pct": 5.0}, {"depth_pct": 1.0})
 
-    __slots__ = ("_ask", "_ask_ts", "_bid", "_bid_ts", "_last", "depth_pct", "value")
+    __slots__ = (
+        "_ask", "_ask_ts", "_bid", "_bid_ts", "_last", "_snapshot_ts", "depth_pct", "value",
+    )  # fmt: skip
 
     def __init__(self, depth_pct: float = 5.0) -> None:
         self.depth_pct = check_positive("depth_pct", depth_pct, "5.0")
         self._bid = self._ask = 0.0
-        self._bid_ts = self._ask_ts = -1
+        self._bid_ts = self._ask_ts = self._snapshot_ts = -1
         self._last = 0
         self.value: float | None = None
 
@@ -148,7 +150,13 @@ class DepthWithin(Estimator):
             self._ask_ts = ts_ns
         self._last = ts_ns
         if self._bid_ts == self._ask_ts == ts_ns:
+            self._snapshot_ts = ts_ns
             self.value = self._estimate(self._bid, self._ask)
+
+    @property
+    def snapshot_ts_ns(self) -> int | None:
+        """Time of the snapshot behind the value, None before the first: its age is yours to bound."""
+        return self._snapshot_ts if self._snapshot_ts >= 0 else None
 
     def _estimate(self, bid: float, ask: float) -> float | None:
         return bid + ask

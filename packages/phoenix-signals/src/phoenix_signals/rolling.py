@@ -317,13 +317,14 @@ class RollingMedianMad(Estimator):
     VERSION = 1
     EXAMPLES = ({"window_count": 7}, {"window_count": 20, "min_count": 1})
 
-    __slots__ = ("_order", "_sorted", "min_count", "window_count")
+    __slots__ = ("_left", "_order", "_sorted", "min_count", "window_count")
 
     def __init__(self, window_count: int, min_count: int | None = None) -> None:
         self.window_count = check_count("window_count", window_count, 2, "600")
         self.min_count = _check_min_count(min_count, window_count)
         self._order: deque[float] = deque(maxlen=window_count)
         self._sorted: list[float] = []
+        self._left = 0  # where the search for the MAD ended last; it moves little per update
 
     def update(self, x: float) -> None:
         """Take the next value."""
@@ -344,8 +345,16 @@ class RollingMedianMad(Estimator):
     @property
     def value(self) -> MedianMad[float] | None:
         """Median and MAD, None during warm-up."""
+        found = self.pair()
+        return None if found is None else MedianMad(*found)
+
+    def pair(self) -> tuple[float, float] | None:
+        """The value as a plain tuple, for callers that take it apart at once."""
         ordered = self._sorted
-        return MedianMad(*median_mad(ordered)) if len(ordered) >= self.min_count else None
+        if len(ordered) < self.min_count:
+            return None
+        median, mad, self._left = median_mad(ordered, self._left)
+        return median, mad
 
 
 class ZScoreMeanStd(Estimator):
@@ -439,15 +448,21 @@ class ZScoreMedianMad(Estimator):
 
     def update(self, x: float, min_scale: float = 0.0) -> None:
         """Take the next value and the least scale that its z may be measured with."""
-        _check_min_scale(min_scale)
+        if min_scale != 0.0:
+            _check_min_scale(min_scale)
         self._moments.update(x)
         self._robust.update(x)
-        robust = self._robust.value
+        robust = self._robust.pair()
         if robust is None:
             return
         _, _, m2, count = self._moments.moments()
         median, mad = robust
-        scale = max(MAD_TO_SD * mad, SD_SHARE * math.sqrt(m2 / count), min_scale)
+        scale = MAD_TO_SD * mad
+        floor = SD_SHARE * math.sqrt(m2 / count)
+        if scale < floor:
+            scale = floor
+        if scale < min_scale:
+            scale = min_scale
         self.value = _clipped(x - median, scale, self.z_clip)
 
 
@@ -519,20 +534,35 @@ class Percentile(Estimator):
         return float(self._sorted[max(0, math.ceil(share * count) - 1)])
 
 
-def median_mad(ordered: Sequence[float]) -> tuple[float, float]:
-    """Median of sorted values, and the median of the distances from it.
+def median_mad(ordered: Sequence[float], guess: int = 0) -> tuple[float, float, int]:
+    """Median of sorted values, the median of the distances from it, and where that was found.
+
+    Args:
+        guess: Where it was found for a similar window; any number gives the same result.
 
     >>> median_mad([1.0, 2.0, 4.0, 100.0])
-    (3.0, 1.5)
+    (3.0, 1.5, 2)
     """
     s = ordered
     count = len(s)
     m = count // 2
-    median = s[m] if count % 2 else (s[m - 1] + s[m]) * 0.5
+    is_odd = count % 2
+    median = s[m] if is_odd else (s[m - 1] + s[m]) * 0.5
     # The m + 1 smallest distances belong to the run s[m-i .. 2m-i]: i of them lie left of the
-    # middle. Find the least i at which the next one to the left would not be smaller.
-    low = 1 - count % 2
+    # middle. Find the least i at which the next one to the left would not be smaller: in growing
+    # steps away from the guess, then by halving.
+    low = 1 - is_odd
     high = m
+    i = guess
+    step = 1
+    while low <= i < high:
+        if median - s[m - 1 - i] < s[2 * m - i] - median:
+            low = i + 1
+            i += step
+        else:
+            high = i
+            i -= step
+        step += step
     while low < high:
         i = (low + high) // 2
         if median - s[m - 1 - i] < s[2 * m - i] - median:
@@ -543,11 +573,13 @@ def median_mad(ordered: Sequence[float]) -> tuple[float, float]:
     last = 2 * m - low
     left = median - s[first]
     right = s[last] - median
-    if count % 2:
-        return median, max(left, right)
+    if is_odd:
+        return median, (max(right, left)), low
     if left > right:
-        return median, (left + max(median - s[first + 1], right)) * 0.5
-    return median, (right + max(left, s[last - 1] - median)) * 0.5
+        second = median - s[first + 1]
+        return median, (left + (max(right, second))) * 0.5, low
+    second = s[last - 1] - median
+    return median, (right + (max(left, second))) * 0.5, low
 
 
 ZKind = Literal["mean_std", "median_mad"]
@@ -601,4 +633,6 @@ def _clipped(deviation: float, scale: float, z_clip: float) -> float:
     if scale == 0.0:
         return 0.0
     z = deviation / scale
-    return min(max(z, -z_clip), z_clip)
+    if z > z_clip:
+        return z_clip
+    return max(-z_clip, z)

@@ -50,8 +50,8 @@ class Vpin(Estimator):
 
     Example:
         >>> vpin = Vpin(bucket_raw=10, window_buckets=2)
-        >>> for ts_ns, amount_raw, side in ((0, 15, 1), (1, 5, -1)):
-        ...     vpin.update(ts_ns, amount_raw, side)
+        >>> [vpin.update(*trade) for trade in ((0, 15, 1), (1, 5, -1))]
+        [True, True]
         >>> vpin.value
         0.5
 
@@ -83,15 +83,17 @@ class Vpin(Estimator):
         self._imbalance = 0
         self.value: float | None = None
 
-    def update(self, ts_ns: int, amount_raw: int, side: int) -> None:
-        """Take a trade."""
+    def update(self, ts_ns: int, amount_raw: int, side: int) -> bool:
+        """Take a trade; True when it closed a bucket, so that the value is a new one."""
         closed = self._clock.update(ts_ns, amount_raw, side)
         if not closed:
-            return
+            return False
         imbalances = self._imbalances
+        is_new = False
         for bucket in closed:
             if not bucket.valid:
                 continue
+            is_new = True
             if len(imbalances) == self.window_buckets:
                 self._imbalance -= imbalances[0]
             imbalance = abs(bucket.buy_raw - bucket.sell_raw)
@@ -99,6 +101,7 @@ class Vpin(Estimator):
             self._imbalance += imbalance
         if len(imbalances) == self.window_buckets:
             self.value = self._imbalance / (self.window_buckets * self.bucket_raw)
+        return is_new
 
 
 class BulkVpin(Estimator):

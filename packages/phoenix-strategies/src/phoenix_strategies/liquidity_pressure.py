@@ -55,6 +55,7 @@ class LiquidityPressureSettings(
                 f"(was {self.exit_threshold}); 0.2"
             )
         self.all_gates()
+        self.engine_config(0.1)  # the engine's own bounds
 
     def engine_config(self, price_increment: float) -> BarLpiConfig:
         """The signal engine's parameters, for prices and sizes as Nautilus's raw integers."""
@@ -164,7 +165,7 @@ class LiquidityPressure(OnePosition[LiquidityPressureSettings]):
 
     def on_quote(self, quote: QuoteTick) -> None:
         self.quote = quote
-        if self.cycle.leaving is not None:
+        if self.engaged:
             self.advance()
 
     def receive(self, record: BinanceRecord) -> None:

@@ -54,7 +54,8 @@ class OnePosition[S: StrategySettings](PhoenixStrategy[S]):
         self._depth_side: tuple[int, float] | None = None
         self._kills = 0
         self._held = False
-        self._flat = True
+        self.engaged = False
+        """Something is held, works or is on its way out: quotes need watching."""
 
     # What a subclass may fill in ----------------------------------------------------------------
 
@@ -142,7 +143,7 @@ class OnePosition[S: StrategySettings](PhoenixStrategy[S]):
             self.submit(intent)
 
     def advance(self) -> None:
-        """Send what is still missing on the way out; a strategy calls it on quotes while leaving."""
+        """Send what is still missing on the way out; a strategy calls it on quotes while engaged."""
         if self.cycle.leaving is not None:
             self.submit_all(self.cycle.advance(self.clock.timestamp_ns()))
 
@@ -175,10 +176,10 @@ class OnePosition[S: StrategySettings](PhoenixStrategy[S]):
             self.opened(event)
         self._held = held
         self.advance()
-        flat = self.cycle.phase is Phase.FLAT
-        if flat and not self._flat:
+        was_engaged = self.engaged
+        self.engaged = self.cycle.phase is not Phase.FLAT
+        if was_engaged and not self.engaged:
             self.closed()
-        self._flat = flat
 
 
 def _slow(average: float | None, value: float | None) -> float | None:

@@ -88,6 +88,7 @@ class PhoenixSettings(StrategySettings, frozen=True, kw_only=True, forbid_unknow
             )
         if self.caps.max_leverage is not None:
             raise ValueError("caps.max_leverage must be given as max_leverage, beside caps")
+        self.engine_config()  # the engine's own bounds
 
     def engine_config(self) -> CompositeLpiConfig:
         """The signal engine's parameters, for prices and sizes as Nautilus's raw integers."""
@@ -219,17 +220,19 @@ class Phoenix(OnePosition[PhoenixSettings]):
         if quote.ts_init >= self._next_minute:
             self._close_minute(quote.ts_init)
         self.quote = quote
-        if self.ledger.position != 0:
-            why = self.policy.on_quote(
-                quote.ts_init,
-                quote.bid_price.as_double(),
-                quote.ask_price.as_double(),
-                self.sigma_per_minute if self.settings.stop.update_sigma else None,
-            )
-            if why is not None:
-                self.leave(why)
-        if self.cycle.leaving is not None:
-            self.advance()
+        if self.engaged:
+            self._watch_stops(quote)
+
+    def _watch_stops(self, quote: QuoteTick) -> None:
+        why = self.policy.on_quote(
+            quote.ts_init,
+            quote.bid_price.as_double(),
+            quote.ask_price.as_double(),
+            self.sigma_per_minute if self.settings.stop.update_sigma else None,
+        )
+        if why is not None:
+            self.leave(why)
+        self.advance()
 
     def on_trade(self, trade: TradeTick) -> None:
         if self.signal.on_trade(

@@ -12,8 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from phoenix_signals.engines import BarLpiEngine, CompositeLpiEngine, LpiEngine
+from phoenix_signals.engines import (
+    BarLpiEngine,
+    CompositeLpiEngine,
+    LpiEngine,
+    ToxicityVolatilityEngine,
+)
 from phoenix_signals.estimator import Versioned
+from phoenix_signals.fusion import EnsembleFusion
 from phoenix_signals.pressure import (
     BarLpi,
     CompositeLpi,
@@ -22,6 +28,9 @@ from phoenix_signals.pressure import (
     LiquidationPressure,
 )
 from phoenix_signals.realized import RealizedMeasures
+from phoenix_signals.regime import Crowding, FlowPressure, ToxicityIndex, VolatilityRegimes
+from phoenix_signals.toxicity import Vpin
+from phoenix_signals.volatility import CompressionFactor, EwmaVariance
 
 from phoenix_strategies.ema_cross import EmaCross, EmaCrossSettings
 from phoenix_strategies.errors import UnknownStrategyError
@@ -31,6 +40,11 @@ from phoenix_strategies.phoenix import Phoenix, PhoenixSettings
 from phoenix_strategies.phoenix_lpi import PhoenixLpi, PhoenixLpiSettings
 from phoenix_strategies.run_control import RunControl
 from phoenix_strategies.settings import StrategySettings
+from phoenix_strategies.toxicity_volatility import (
+    ToxicityVolatility,
+    ToxicityVolatilitySettings,
+)
+from phoenix_strategies.twap_algorithm import ALGORITHM_ID, TwapAlgorithm
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +144,27 @@ _SPECS = {
                 LpiEngine, LiquidationPressure, Exhaustion, LeveragePrior
             ),
         ),
+        StrategySpec(
+            name="toxicity_volatility",
+            settings_type=ToxicityVolatilitySettings,
+            strategy_type=ToxicityVolatility,
+            data_types=lambda _settings: frozenset(
+                {"QuoteTick", "TradeTick", "Bar", "BinanceBookDepthPct", "BinanceOiMetrics",
+                 "BinanceFundingRate"}
+            ),
+            posts_limit_orders=lambda s: (
+                s.execution == "limit" or (s.execution == "twap" and s.twap.passive_share > 0)
+            ),
+            estimators=lambda _settings: _versions(
+                ToxicityVolatilityEngine, CompressionFactor, EwmaVariance, Vpin, FlowPressure,
+                ToxicityIndex, Crowding, VolatilityRegimes, EnsembleFusion,
+            ),
+            algorithms=lambda s, control: (
+                [TwapAlgorithm(ALGORITHM_ID, control)] if s.execution == "twap" else []
+            ),
+        ),
     )
-}
+}  # fmt: skip
 
 DEFAULT = "ema_cross"
 """What a suite without a `strategy` section runs."""
@@ -151,7 +184,7 @@ def find(name: str) -> StrategySpec:
     Traceback (most recent call last):
     ...
     phoenix_strategies.errors.UnknownStrategyError: strategy must be one of ema_cross, liquidity_pressure,
-    phoenix, phoenix_lpi, or
+    phoenix, phoenix_lpi, toxicity_volatility, or
     "package.module:SPEC" (was 'ema_cros'); did you mean ema_cross?
     """
     if name in _SPECS:

@@ -17,14 +17,26 @@ Read from top to bottom: presets, settings, policy (pure), strategy (translates 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
 from decimal import Decimal
-from typing import Annotated, Literal, NamedTuple
+from statistics import median
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
+from nautilus_trader.model import Bar, BarType, QuoteTick, TradeTick
+from phoenix_schemas.custom_data import BinanceRecord
 from phoenix_schemas.signal_records import VolatilityRegime
+from phoenix_signals.engines import (
+    ToxicityVolatilityConfig,
+    ToxicityVolatilityEngine,
+    ToxicityVolatilityFeatures,
+)
 
+from phoenix_strategies.errors import StrategyError
 from phoenix_strategies.gates import Gates, GatesConfig, MarketState
+from phoenix_strategies.intents import BUY, Limit, Market
+from phoenix_strategies.one_position import RAW_PRECISION, OnePosition, aggressor
 from phoenix_strategies.order_rules import OrderRules
 from phoenix_strategies.settings import StrategySettings
 from phoenix_strategies.sizing import (
@@ -37,8 +49,12 @@ from phoenix_strategies.sizing import (
 from phoenix_strategies.stops import StopConfig, TimeStop, TrailingStop
 from phoenix_strategies.trade_cycle import Decision
 from phoenix_strategies.twap import TwapConfig
+from phoenix_strategies.twap_algorithm import ALGORITHM_ID, regime_signal, theta_signal
 
-MINUTE_NS = 60_000_000_000
+SECOND_NS = 1_000_000_000
+MINUTE_NS = 60 * SECOND_NS
+WINDOW_TO_HALF_LIFE = math.log(2) / 2
+"""A window of n bars and a half-life of n ln(2) / 2 bars have the same mean age."""
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -79,6 +95,16 @@ class ToxicityVolatilitySettings(
     ofi_window_minutes: Count = 1
     svi_window_minutes: Annotated[int, msgspec.Meta(ge=1, le=5)] = 1
 
+    vpin_bucket: Positive | None = None
+    """V of VPIN, fitted on training data, in the preset's unit; None fits it on the first
+    fit_minutes of the run (its warm-up) with fit_vpin_bucket."""
+    fit_minutes: Count = 120
+    toxicity_threshold: float | None = None
+    """tau, fitted on training data; None takes the percentile of T's history so far."""
+    z_min_count: Annotated[int, msgspec.Meta(ge=2)] = 30
+    bar_type: str | None = None
+    """Bars to decide on; None means the 1-minute bars of the traded instrument."""
+
     f1_min: float = 1.0
     abs_f2_min: Annotated[float, msgspec.Meta(ge=0)] = 1.0
     reduce_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.5
@@ -109,6 +135,52 @@ class ToxicityVolatilitySettings(
                 f"short_minutes must be < long_minutes = {p.long_minutes} (was {p.short_minutes}); "
                 "30 and 360 in preset A"
             )
+        self.engine_config("-", 0.1, self.vpin_bucket or 1.0)  # the engine's own bounds
+
+    @property
+    def bucket_minutes(self) -> int:
+        """Minutes whose median volume is V."""
+        return 5 if self.resolved().bucket == "median_5m" else 1
+
+    @property
+    def known_bucket(self) -> float | None:
+        """V if it needs no fitting: given, or the preset's fixed notional."""
+        if self.vpin_bucket is None and self.resolved().bucket == "notional_10m":
+            return 10_000_000.0
+        return self.vpin_bucket
+
+    def bar_type_for(self, instrument_id: str) -> str:
+        """The bar type of one instrument."""
+        return self.bar_type or f"{instrument_id}-1-MINUTE-LAST-EXTERNAL"
+
+    def engine_config(
+        self, instrument_id: str, price_increment: float, vpin_bucket: float
+    ) -> ToxicityVolatilityConfig:
+        """The signal engine's parameters, for prices and sizes as Nautilus's raw integers."""
+        p = self.resolved()
+        a1, a2, a3 = self.crowding_weights
+        return ToxicityVolatilityConfig(
+            instrument_id=instrument_id,
+            price_precision=RAW_PRECISION,
+            size_precision=RAW_PRECISION,
+            price_increment=price_increment,
+            vpin_bucket=vpin_bucket,
+            vpin_unit="notional" if p.bucket == "notional_10m" else "base",
+            decision_interval_ns=p.decision_minutes * MINUTE_NS,
+            half_life_short_bars=p.short_minutes * WINDOW_TO_HALF_LIFE,
+            half_life_long_bars=p.long_minutes * WINDOW_TO_HALF_LIFE,
+            z_window_bars=p.long_minutes,
+            z_min_count=self.z_min_count,
+            svi_window_bars=self.svi_window_minutes,
+            ofi_window_bars=self.ofi_window_minutes,
+            toxicity_share=p.toxicity_percentile / 100,
+            toxicity_threshold=self.toxicity_threshold,
+            crowding_threshold=p.crowding_threshold,
+            a1=a1,
+            a2=a2,
+            a3=a3,
+            oi_mode=self.oi_mode,
+        )
 
     def resolved(self) -> Preset:
         """The preset with whatever this config sets itself."""
@@ -120,34 +192,20 @@ class ToxicityVolatilitySettings(
         return PRESETS[self.preset]._replace(**own)
 
 
-@dataclass(frozen=True, slots=True)
-class Features:
-    """Everything a decision looks at; None is not known yet.
-
-    `toxic` says that T is at or above its percentile (then F2 is 0). `vpin_reference` is what the
-    budget shrinks against. `sigma_per_minute` is a volatility, not a variance.
-    """
-
-    f1: float | None = None
-    f2: float | None = None
-    f3: int | None = None
-    funding_z: float | None = None
-    toxic: bool | None = None
-    regime: VolatilityRegime = VolatilityRegime.NORMAL
-    sigma_per_minute: float | None = None
-    spread_bps: float | None = None
-    vpin: float | None = None
-    vpin_reference: float | None = None
+NOTHING_KNOWN = ToxicityVolatilityFeatures(
+    0, *[None] * (len(ToxicityVolatilityFeatures._fields) - 1)
+)
+"""Features before anything was measured."""
 
 
 class ToxicityVolatilityPolicy:
     """Decides on closes of its cadence, and stops on quotes; exits first.
 
     >>> policy = ToxicityVolatilityPolicy(ToxicityVolatilitySettings())
-    >>> squeezed = Features(f1=1.5, f2=2.0, f3=0, toxic=False, sigma_per_minute=0.0005)
+    >>> squeezed = NOTHING_KNOWN._replace(f1=1.5, f2=2.0, f3=0, is_toxic=False, variance=2.5e-7)
     >>> str(policy.decide(squeezed, MarketState(), side=0))
     'enter long: expansion, f1 1.50, f2 2.00'
-    >>> crowded_long = Features(f1=0.0, f2=-0.4, f3=-1, toxic=False, sigma_per_minute=0.0005)
+    >>> crowded_long = squeezed._replace(f1=0.0, f2=-0.4, f3=-1)
     >>> str(policy.decide(crowded_long, MarketState(), side=0))   # the position is F3
     'enter short: fade crowd, f2 -0.40'
     """
@@ -161,7 +219,12 @@ class ToxicityVolatilityPolicy:
         self._last_funding_z: float | None = None
 
     def decide(
-        self, features: Features, market: MarketState, *, side: int, entering: bool = False
+        self,
+        features: ToxicityVolatilityFeatures,
+        market: MarketState,
+        *,
+        side: int,
+        entering: bool = False,
     ) -> Decision:
         """One decision time; `side` and `entering` come from the order events."""
         crowd_changed = (
@@ -188,8 +251,8 @@ class ToxicityVolatilityPolicy:
             return Decision("wait", "holding" if side else "entry working")
         return self._entry(features, market)
 
-    def _entry(self, f: Features, market: MarketState) -> Decision:
-        if f.f1 is None or f.f2 is None or f.f3 is None or f.sigma_per_minute is None:
+    def _entry(self, f: ToxicityVolatilityFeatures, market: MarketState) -> Decision:
+        if f.f1 is None or f.f2 is None or f.f3 is None or f.variance is None:
             return Decision("wait", "features not ready")
         direction = (f.f2 > 0) - (f.f2 < 0)
         if f.f3 == 0:
@@ -201,7 +264,7 @@ class ToxicityVolatilityPolicy:
         else:
             return Decision("wait", f"crowded {f.f3}, flow does not confirm, f2 {f.f2:.2f}")
         if self.settings.execution == "limit":
-            if f.toxic is not False or f.regime is VolatilityRegime.HIGH_VARIANCE:
+            if f.is_toxic is not False or f.regime is VolatilityRegime.HIGH_VARIANCE:
                 return Decision("wait", "toxic: no passive entry", gate="passive_toxic")
             spread = f.spread_bps
             if spread is None or spread < self.settings.limit_min_spread_bps:
@@ -210,10 +273,12 @@ class ToxicityVolatilityPolicy:
             return Decision("wait", f"{refusal.gate}: {refusal.why}", gate=refusal.gate)
         return Decision("enter", why, side=side)
 
-    def size(self, f: Features, *, equity: float, price: Decimal, rules: OrderRules) -> Size:
+    def size(
+        self, f: ToxicityVolatilityFeatures, *, equity: float, price: Decimal, rules: OrderRules
+    ) -> Size:
         """Volatility target over h_max_bars; the budget shrinks with spread and VPIN."""
         settings = self.settings
-        assert f.sigma_per_minute is not None  # _entry has checked
+        assert f.variance is not None  # _entry has checked
         budget = shrink_budget(
             settings.risk_budget_bps,
             spread_bps=f.spread_bps,
@@ -224,28 +289,28 @@ class ToxicityVolatilityPolicy:
         notional = volatility_target(
             equity=equity,
             risk_budget_bps=budget,
-            sigma_per_bar=self.floored(f.sigma_per_minute),
+            sigma_per_bar=self.sigma(f.variance),
             holding_bars=settings.h_max_bars,
         )
         return size_for_notional(
             notional, price=price, rules=rules, caps=settings.caps, equity=equity
         )
 
-    def floored(self, sigma_per_minute: float) -> float:
-        """Sigma, no lower than min_volatility."""
-        return max(sigma_per_minute, self.settings.min_volatility)
+    def sigma(self, variance: float) -> float:
+        """Volatility per minute from the variance of a minute, no lower than min_volatility."""
+        return max(math.sqrt(variance), self.settings.min_volatility)
 
-    def opened(self, now: int, side: Literal[1, -1], price: float, sigma_per_minute: float) -> None:
+    def opened(self, now: int, side: Literal[1, -1], price: float, variance: float) -> None:
         """The first fill of a position: arms the stops."""
-        self._stop = TrailingStop(self.settings.stop, side, price, self.floored(sigma_per_minute))
+        self._stop = TrailingStop(self.settings.stop, side, price, self.sigma(variance))
         self._time_stop = TimeStop(now, self.settings.h_max_bars * MINUTE_NS)
 
-    def on_quote(self, now: int, bid: float, ask: float, sigma: float | None) -> str | None:
+    def on_quote(self, now: int, bid: float, ask: float, variance: float | None) -> str | None:
         """A quote while a position is held: the reason to leave, or None."""
         if self._stop is None or self._time_stop is None:
             return None
-        floored = None if sigma is None else self.floored(sigma)
-        return self._stop.update(bid, ask, floored) or self._time_stop.update(now)
+        sigma = None if variance is None else self.sigma(variance)
+        return self._stop.update(bid, ask, sigma) or self._time_stop.update(now)
 
     def closed(self) -> None:
         """The position is gone: disarms the stops."""
@@ -260,3 +325,165 @@ def _crossed_against(side: int, before: float | None, now: float | None) -> bool
     if before is None or now is None:
         return False
     return side * before <= 0 < side * now
+
+
+class ToxicityVolatility(OnePosition[ToxicityVolatilitySettings]):
+    """Feeds the engine each kind of event at its own pace; decides on bars, stops on quotes.
+
+    Until V of VPIN is known (`vpin_bucket`, or the median volume of the first bars) nothing is fed.
+    """
+
+    def begin(self) -> None:
+        super().begin()
+        settings = self.settings
+        self.policy = ToxicityVolatilityPolicy(settings)
+        self.gates = self.policy.gates
+        self.signal: ToxicityVolatilityEngine | None = None
+        self._volumes: list[float] = []
+        self._traded = 0.0
+        if (bucket := settings.known_bucket) is not None:
+            self._start_engine(bucket)
+        self.subscribe_quotes(self.instrument_id)
+        self.subscribe_trades(self.instrument_id)
+        self.subscribe_bars(BarType.from_str(settings.bar_type_for(str(self.instrument_id))))
+        for kind in ("BinanceBookDepthPct", "BinanceOiMetrics", "BinanceFundingRate"):
+            self.subscribe_custom(kind)
+
+    @property
+    def _variance(self) -> float | None:
+        """Variance of a minute at the last decision."""
+        features = None if self.signal is None else self.signal.features
+        return None if features is None else features.variance
+
+    def _start_engine(self, vpin_bucket: float) -> None:
+        self.signal = ToxicityVolatilityEngine(
+            self.settings.engine_config(
+                str(self.instrument_id), float(self.rules.price_increment), vpin_bucket
+            )
+        )
+
+    def on_quote(self, quote: QuoteTick) -> None:
+        self.quote = quote
+        if self.signal is not None:
+            self.signal.on_quote(
+                quote.ts_init, quote.bid_price.raw, quote.ask_price.raw,
+                quote.bid_size.raw, quote.ask_size.raw,
+            )  # fmt: skip
+        if self.engaged:
+            self._watch_stops(quote)
+
+    def _watch_stops(self, quote: QuoteTick) -> None:
+        why = self.policy.on_quote(
+            quote.ts_init,
+            quote.bid_price.as_double(),
+            quote.ask_price.as_double(),
+            self._variance if self.settings.stop.update_sigma else None,
+        )
+        if why is not None:
+            self.leave(why)
+        self.advance()
+
+    def on_trade(self, trade: TradeTick) -> None:
+        if self.settings.execution == "twap":
+            self._traded += trade.size.as_double()
+            self.control.volume[str(self.instrument_id)] = self._traded
+        if self.signal is not None and self.signal.on_trade(
+            trade.ts_init, trade.price.raw, trade.size.raw, aggressor(trade)
+        ):
+            self._publish()  # VPIN crossed its threshold between decisions
+
+    def on_bar(self, bar: Bar) -> None:
+        self.saw_bar(bar.ts_event)
+        if self.signal is None:
+            self._fit(bar.volume.as_double())
+        elif self.signal.on_bar(
+            bar.ts_init, bar.open.raw, bar.high.raw, bar.low.raw, bar.close.raw, bar.volume.raw
+        ):
+            self._publish()
+            if self.signal.features is not None:
+                self._decide(self.signal.features)
+
+    def _fit(self, volume: float) -> None:
+        """V from the first bars, fixed from then on: nothing later can change it."""
+        self._volumes.append(volume)
+        if len(self._volumes) >= self.settings.fit_minutes:
+            self._start_engine(fit_vpin_bucket(self._volumes, self.settings.bucket_minutes))
+
+    def receive(self, record: BinanceRecord) -> None:
+        if self.signal is not None:
+            self.signal.on_custom_data(record)
+
+    def _publish(self) -> None:
+        """Record the engine's signals, and steer the TWAP algorithm with them."""
+        assert self.signal is not None
+        while (signal := self.signal.maybe_emit()) is not None:
+            self.record(signal)
+            if self.settings.execution == "twap":
+                ts = signal.ts_event
+                if signal.theta is not None:
+                    name = theta_signal(self.instrument_id)
+                    self.publish_signal(name, repr(signal.theta), ts)
+                self.publish_signal(regime_signal(self.instrument_id), str(signal.regime), ts)
+
+    def _decide(self, features: ToxicityVolatilityFeatures) -> None:
+        market = self.look(self.clock.timestamp_ns())
+        market.toxicity = features.vpin
+        decision = self.policy.decide(
+            features, market, side=self.cycle.side, entering=bool(self.cycle.entries())
+        )
+        names = ("f1", "f2", "f3", "crowding", "funding_z", "toxicity", "vpin", "theta", "variance")
+        values = {name: getattr(features, name) for name in names}
+        self.carry_out(decision, values, lambda side: self._entry(features, side))
+
+    def _entry(self, features: ToxicityVolatilityFeatures, side: int) -> list[Market] | list[Limit]:
+        settings, quote = self.settings, self.quote
+        bid, ask = quote.bid_price.as_decimal(), quote.ask_price.as_decimal()
+        passive = settings.execution == "limit"
+        price = bid if (side == BUY) == passive else ask
+        equity = self.market.equity or 0.0
+        size = self.policy.size(features, equity=equity, price=price, rules=self.rules)
+        if size.refusal is not None:
+            self.refuse(size.refusal)
+            return []
+        if passive:
+            expire = self.clock.timestamp_ns() + round(settings.entry_ttl_secs * SECOND_NS)
+            return [Limit(side, size.quantity, price, "entry", expire_ns=expire)]
+        if settings.execution == "twap":
+            params = {
+                name: str(value)
+                for name, value in msgspec.structs.asdict(settings.twap).items()
+                if value is not None
+            }
+            return [
+                Market(
+                    side, size.quantity, "entry", algorithm=ALGORITHM_ID, algorithm_params=params
+                )
+            ]
+        return [Market(side, size.quantity, "entry")]
+
+    def opened(self, event: Any) -> None:
+        assert self._variance is not None  # an entry needs it
+        side: Literal[1, -1] = 1 if event.is_buy else -1
+        self.policy.opened(event.ts_event, side, event.last_px.as_double(), self._variance)
+
+    def closed(self) -> None:
+        self.policy.closed()
+
+
+def fit_vpin_bucket(volumes_1m: Sequence[float], minutes: int) -> float:
+    """V of VPIN from a training range: the median volume of `minutes` consecutive minutes.
+
+    >>> fit_vpin_bucket([1.0, 9.0, 2.0, 4.0, 3.0], 1)
+    3.0
+    >>> fit_vpin_bucket([1.0, 9.0, 2.0, 4.0, 3.0], 2)   # 10, 6; the odd minute is left out
+    8.0
+    """
+    groups = len(volumes_1m) // minutes
+    sums = [math.fsum(volumes_1m[g * minutes : (g + 1) * minutes]) for g in range(groups)]
+    traded = [total for total in sums if total > 0]
+    if not traded:
+        raise StrategyError(
+            f"V of VPIN must be fitted on minutes with volume (was {len(volumes_1m)} minutes "
+            "without); give vpin_bucket, or start where the instrument trades"
+        )
+    return float(round(median(traded), 8))  # the archive's sizes have no more digits

@@ -108,12 +108,13 @@ class TradeCycle:
         return [Cancel(o.client_order_id) for o in self.entries() if not o.cancel_sent]
 
     def reduce(self, quantity: Decimal, purpose: str = "reduce") -> list[Intent]:
-        """Close part of the position; nothing while a closing order is already out."""
+        """Close part of the position, and stop adding to it; nothing while a closing order is out."""
         held = abs(self.ledger.position)
-        if self.phase is not Phase.HOLDING or self._closing() > 0 or quantity <= 0:
+        if self.leaving is not None or held == 0 or self._closing() > 0 or quantity <= 0:
             return []
         side = SELL if self.ledger.position > 0 else BUY
-        return [Market(side, min(quantity, held), purpose, reduce_only=True)]
+        close = Market(side, min(quantity, held), purpose, reduce_only=True)
+        return [*self.cancel_entries(), close]
 
     def leave(self, why: str, now: int) -> list[Intent]:
         """Be flat: cancel entries, close what is held, and keep at it until nothing is left."""

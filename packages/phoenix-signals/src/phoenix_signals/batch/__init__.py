@@ -57,6 +57,10 @@ from phoenix_signals.batch.rolling import (
     zscore_median_mad,
 )
 from phoenix_signals.batch.toxicity import bulk_vpin, vpin, vpin_of_buckets
+from phoenix_signals.batch.toxicity_volatility import (
+    toxicity_volatility_engine,
+    toxicity_volatility_features,
+)
 from phoenix_signals.batch.volatility import (
     close_to_close_variance,
     compression_factor,
@@ -127,6 +131,8 @@ __all__ = [
     "svi",
     "time_clock",
     "toxicity_index",
+    "toxicity_volatility_engine",
+    "toxicity_volatility_features",
     "volatility_compression",
     "volatility_regimes",
     "volume_clock",

@@ -8,6 +8,11 @@ from phoenix_signals.engines.bar_lpi import BarLpiConfig, BarLpiEngine
 from phoenix_signals.engines.composite import CompositeLpiConfig, CompositeLpiEngine
 from phoenix_signals.engines.lpi import LpiConfig, LpiEngine
 from phoenix_signals.engines.protocol import SignalEngine
+from phoenix_signals.engines.toxicity_volatility import (
+    ToxicityVolatilityConfig,
+    ToxicityVolatilityEngine,
+    ToxicityVolatilityFeatures,
+)
 
 __all__ = [
     "BarLpiConfig",
@@ -17,4 +22,7 @@ __all__ = [
     "LpiConfig",
     "LpiEngine",
     "SignalEngine",
+    "ToxicityVolatilityConfig",
+    "ToxicityVolatilityEngine",
+    "ToxicityVolatilityFeatures",
 ]

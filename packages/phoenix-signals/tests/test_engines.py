@@ -1,4 +1,4 @@
-"""Composite LPI and bar LPI engines: transcriptions, batch forms, no look-ahead."""
+"""Composite LPI, bar LPI and toxicity-volatility engines: transcriptions, batch forms, no look-ahead."""
 
 from __future__ import annotations
 
@@ -23,8 +23,18 @@ from market import (
     records,
     replay,
 )
-from phoenix_schemas.signal_records import BarLpiSignal, PhoenixSignal, Validity, from_table
-from phoenix_signals.batch import bar_lpi_engine, composite_lpi_engine
+from phoenix_schemas.signal_records import (
+    BarLpiSignal,
+    PhoenixSignal,
+    Validity,
+    VolatilitySignal,
+    from_table,
+)
+from phoenix_signals.batch import (
+    bar_lpi_engine,
+    composite_lpi_engine,
+    toxicity_volatility_engine,
+)
 from phoenix_signals.batch.columns import Bars
 from phoenix_signals.engines import (
     BarLpiConfig,
@@ -32,6 +42,8 @@ from phoenix_signals.engines import (
     CompositeLpiConfig,
     CompositeLpiEngine,
     SignalEngine,
+    ToxicityVolatilityConfig,
+    ToxicityVolatilityEngine,
 )
 from phoenix_signals.errors import InputError, ParameterError
 
@@ -55,6 +67,18 @@ def bar_config(**changes) -> BarLpiConfig:
     return BarLpiConfig(**(PRECISIONS | base | changes))
 
 
+def volatility_config(**changes) -> ToxicityVolatilityConfig:
+    base = {
+        "instrument_id": "BTCUSDT-PERP.BINANCE", "price_increment": 0.1, "vpin_bucket": 3.0,
+        "vpin_window_buckets": 5, "bar_interval_ns": SECOND, "decision_interval_ns": SECOND,
+        "half_life_short_bars": 3, "half_life_long_bars": 9, "z_window_bars": 20,
+        "z_min_count": 5, "funding_window_rows": 5, "metrics_window_rows": 12,
+        "metrics_max_age_ns": 12 * SECOND, "depth_max_age_ns": 5 * SECOND,
+        "quote_max_age_ns": 2 * SECOND, "max_gap_ns": 4 * SECOND,
+    }  # fmt: skip
+    return ToxicityVolatilityConfig(**(PRECISIONS | base | changes))
+
+
 ENGINES = {
     "composite": (CompositeLpiEngine, composite_config()),
     "composite, ask 5 %": (CompositeLpiEngine, composite_config(depth_pct=5.0, depth_side="ask")),
@@ -62,6 +86,23 @@ ENGINES = {
     "bar l1": (BarLpiEngine, bar_config()),
     "bar depth": (BarLpiEngine, bar_config(imbalance="depth_pct", depth_pct=1.0)),
     "bar mean_std": (BarLpiEngine, bar_config(z_kind="mean_std", z_clip=1.5)),
+    "volatility": (ToxicityVolatilityEngine, volatility_config()),
+    "volatility, slow": (
+        ToxicityVolatilityEngine,
+        volatility_config(
+            decision_interval_ns=5 * SECOND,
+            vpin_unit="notional",
+            vpin_bucket=30_000.0,
+            svi_window_bars=4,
+            ofi_window_bars=3,
+            toxicity_threshold=0.3,
+            oi_mode="amplify",
+            z_kind="mean_std",
+            theta_weights=(2.0, 0.5),
+            depth_pct=1.0,
+        ),
+    ),
+    "volatility, funding alone": (ToxicityVolatilityEngine, volatility_config(a2=0.0, a3=0.0)),
 }
 every_engine = pytest.mark.parametrize(("cls", "config"), ENGINES.values(), ids=ENGINES.keys())
 
@@ -70,9 +111,14 @@ def batch_of(cls, market, config) -> list:
     if cls is CompositeLpiEngine:
         table = composite_lpi_engine(market.trades, market.depth, market.metrics, config=config)
         return from_table(table, PhoenixSignal)
-    return from_table(
-        bar_lpi_engine(market.bars, market.quotes, market.depth, config=config), BarLpiSignal
+    if cls is BarLpiEngine:
+        table = bar_lpi_engine(market.bars, market.quotes, market.depth, config=config)
+        return from_table(table, BarLpiSignal)
+    rest = market.depth, market.metrics, market.funding
+    table = toxicity_volatility_engine(
+        market.trades, market.quotes, market.bars, *rest, config=config
     )
+    return from_table(table, VolatilitySignal)
 
 
 MARKETS = {
@@ -95,7 +141,8 @@ def test_streaming_equals_batch(name, cls, config):
     streamed = replay(cls(config), market)
     assert_same(streamed, batch_of(cls, market, config))
     if name == "busy":
-        assert sum(s.lpi is not None for s in streamed) > 10
+        value = "theta" if cls is ToxicityVolatilityEngine else "lpi"
+        assert sum(getattr(s, value) is not None for s in streamed) > 10
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(sorted(ENGINES)), st.integers(20, 900))
@@ -150,7 +197,7 @@ def test_impossible_events_are_refused_and_leave_the_engine(cls, config):
     now = int(max(market.quotes.ts_ns[-1], market.trades.ts_ns[-1], market.bars.ts_ns[-1]))
     rows = [row for _, row in records(market)]
     bad = [lambda: engine.on_custom_data(dataclasses.replace(rows[0], ts_init=1))]
-    if cls is BarLpiEngine:
+    if cls is not CompositeLpiEngine:
         bad += [
             lambda: engine.on_quote(now, 11, 10, 1, 1),
             lambda: engine.on_quote(now, 9, 10, -1, 1),
@@ -158,7 +205,7 @@ def test_impossible_events_are_refused_and_leave_the_engine(cls, config):
             lambda: engine.on_bar(now, 1, 1, 1, 1, -1),
             lambda: engine.on_bar(1, 1, 1, 1, 1, 1),
         ]
-    else:
+    if cls is not BarLpiEngine:
         bad += [
             lambda: engine.on_trade(now, 10, 0, 1),
             lambda: engine.on_trade(now, 0, 10, 1),

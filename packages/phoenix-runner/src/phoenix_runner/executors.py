@@ -1,0 +1,170 @@
+"""Where tasks run: in this process, in worker processes here, or on a Dask cluster.
+
+Everything that fans out takes a `concurrent.futures.Executor`. [LocalWorkers][] is ours rather than
+`ProcessPoolExecutor`, whose pool is lost as a whole when one worker dies: here each worker is a process
+of its own, a death costs only the task it was doing, and that task is tried again. Workers are spawned
+(a fork after an engine ran hangs) and run one engine at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from phoenix_runner.errors import RunnerError
+
+ATTEMPTS = 3
+"""How often a task is given to a worker before its death is blamed on it."""
+
+
+class WorkerDiedError(RunnerError):
+    """A task's worker ended without an answer, on every attempt (killed, out of memory)."""
+
+
+class Inline(Executor):
+    """Runs each task at once, in this process."""
+
+    def submit[**P, T](self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future: Future[T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001  it belongs to the future
+            future.set_exception(error)
+        return future
+
+
+class LocalWorkers(Executor):
+    """`workers` processes on this machine, each with one task at a time."""
+
+    def __init__(self, workers: int) -> None:
+        self._tasks: queue.SimpleQueue[tuple[Future[Any], Callable[..., Any], Any, Any] | None] = (
+            queue.SimpleQueue()
+        )
+        self._closing = threading.Event()
+        self._pids: set[int] = set()
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"worker-{i}", daemon=True)
+            for i in range(workers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit[**P, T](self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        if self._closing.is_set():
+            raise RuntimeError("cannot submit to workers that are shut down")
+        future: Future[T] = Future()
+        self._tasks.put((future, fn, args, kwargs))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Let the workers end; with `cancel_futures` drop what waits and kill what runs."""
+        self._closing.set()
+        if cancel_futures:
+            with contextlib.suppress(queue.Empty):
+                while (task := self._tasks.get_nowait()) is not None:
+                    task[0].cancel()
+            for pid in list(self._pids):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        for _ in self._threads:
+            self._tasks.put(None)
+        if wait:
+            for thread in self._threads:
+                thread.join()
+
+    def _serve(self) -> None:
+        pool: ProcessPoolExecutor | None = None
+        pid = 0
+        while (task := self._tasks.get()) is not None:
+            future, fn, args, kwargs = task
+            if not future.set_running_or_notify_cancel():
+                continue
+            for attempt in range(1, ATTEMPTS + 1):
+                try:
+                    if pool is None:
+                        pool = _one_process()
+                        pid = pool.submit(os.getpid).result()
+                        self._pids.add(pid)
+                    future.set_result(pool.submit(fn, *args, **kwargs).result())
+                except BrokenProcessPool:
+                    self._pids.discard(pid)
+                    pool = None
+                    if attempt < ATTEMPTS and not self._closing.is_set():
+                        continue
+                    future.set_exception(
+                        WorkerDiedError(
+                            f"a worker must live through its task (died {attempt} times); free "
+                            "memory or use fewer workers"
+                        )
+                    )
+                except Exception as error:  # noqa: BLE001  it belongs to the future
+                    future.set_exception(error)
+                break
+        if pool is not None:
+            pool.shutdown()
+            self._pids.discard(pid)
+
+
+def _one_process() -> ProcessPoolExecutor:
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(1, mp_context=context, initializer=_leave_ctrl_c_to_the_parent)
+
+
+def _leave_ctrl_c_to_the_parent() -> None:
+    """A terminal sends Ctrl-C to workers too; the parent decides, and ends them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def open_executor(kind: str, *, workers: int, scheduler: str | None = None) -> Iterator[Executor]:
+    """The executor a command asks for: `local` with so many workers, or `dask` at a scheduler.
+
+    Leaving by an exception drops what has not run. Raises RunnerError if Dask is not installed or
+    its scheduler cannot be reached.
+    """
+    if kind == "dask":
+        with _dask(scheduler) as executor:
+            yield executor
+        return
+    executor = Inline() if workers == 1 else LocalWorkers(workers)
+    try:
+        yield executor
+    except BaseException:
+        executor.shutdown(wait=True, cancel_futures=True)
+        raise
+    executor.shutdown()
+
+
+@contextlib.contextmanager
+def _dask(scheduler: str | None) -> Iterator[Executor]:
+    if scheduler is None:
+        raise UsageError("--executor dask must come with --scheduler tcp://host:port")
+    try:
+        import distributed
+    except ImportError:
+        raise UsageError(
+            "--executor dask must have Dask installed; pip install 'phoenix-runner[dask]'"
+        ) from None
+    try:
+        connect: Any = distributed.Client  # it has no types
+        client = connect(scheduler, timeout="10s", set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise RunnerError(
+            f"scheduler must answer at {scheduler} ({error}); start one with `dask scheduler`"
+        ) from None
+    with client:
+        yield client.get_executor(pure=False, retries=ATTEMPTS - 1)
+
+
+class UsageError(RunnerError):
+    """An executor was asked for in a way that cannot work."""
+
+    exit_code = 2

@@ -1,0 +1,54 @@
+"""What each mode of a suite does, and the report of whatever came out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from phoenix_runner.bundle import read_json
+from phoenix_runner.config import SingleMode, WalkForwardMode
+from phoenix_runner.executors import open_executor
+from phoenix_runner.experiment import Published, run_suite
+from phoenix_runner.progress import RunProgress, TaskBar
+from phoenix_runner.replay import DEFAULT_WINDOW_NS
+from phoenix_runner.report import write_report
+from phoenix_runner.suite import Suite
+from phoenix_runner.variant_report import MODES, draw_variants
+from phoenix_runner.variants import run_variants
+from phoenix_runner.walk_forward import run_walk_forward
+
+
+def run_experiment(
+    suite: Suite,
+    *,
+    window_ns: int = DEFAULT_WINDOW_NS,
+    overwrite: bool = False,
+    workers: int | None = None,
+    executor: str = "local",
+    scheduler: str | None = None,
+    quiet: bool = True,
+) -> Published:
+    """Run a suite in its own mode and publish its bundle.
+
+    `workers` (default: one per core) applies to modes of many runs with the `local` executor.
+    """
+    config = suite.config
+    name, section = config.output.suite_name, config.time
+    if isinstance(config.mode, SingleMode):
+        start_ns = section.start_ns - section.warmup_ns
+        with RunProgress(name, start_ns, section.end_ns, quiet=quiet) as progress:
+            return run_suite(suite, window_ns=window_ns, overwrite=overwrite, progress=progress)
+    run = run_walk_forward if isinstance(config.mode, WalkForwardMode) else run_variants
+    count = workers or len(os.sched_getaffinity(0))
+    with (
+        TaskBar(name, quiet=quiet) as bar,
+        open_executor(executor, workers=count, scheduler=scheduler) as pool,
+    ):
+        return run(suite, pool, overwrite=overwrite, progress=bar)
+
+
+def draw_report(folder: Path) -> Path:
+    """Draw the report of any finished bundle again."""
+    if read_json(folder, "summary.json").get("mode") in MODES:
+        return draw_variants(folder)
+    return write_report(folder)

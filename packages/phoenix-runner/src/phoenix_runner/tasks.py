@@ -1,0 +1,214 @@
+"""One backtest as a task that any worker can do: plain values in, files out.
+
+A task carries its suite as plain values (configs of the engine do not pickle) and returns the files of
+its bundle as bytes, so that workers share nothing but the catalog. A [TaskStore][] keeps what is
+finished under the task's experiment id; a suite that stops half-way goes on from there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from phoenix_schemas.errors import PhoenixError
+from phoenix_strategies.errors import CallbackError
+
+from phoenix_runner.backtest import run_backtest
+from phoenix_runner.bundle import BundleFiles, experiment_id
+from phoenix_runner.errors import InterruptedRunError, StrategyFailedError
+from phoenix_runner.executors import WorkerDiedError
+from phoenix_runner.experiment import describe_experiment, now_utc, run_files, timing
+from phoenix_runner.metrics import daily_returns
+from phoenix_runner.suite import Suite, suite_from
+
+type Files = dict[str, bytes]
+type TaskProgress = Callable[[int, int, str], None]
+"""Called with (tasks done, tasks in all, label of the last)."""
+
+DAILY = "daily.json"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A suite over its own range. `whole` asks for the whole bundle, else figures alone."""
+
+    label: str
+    suite: Suite
+    catalog_digest: str
+    whole: bool
+
+    @property
+    def identity(self) -> str:
+        """Experiment id of this run by itself."""
+        return experiment_id(describe_experiment(self.suite, self.catalog_digest))
+
+    def request(self) -> dict[str, Any]:
+        """What travels to a worker."""
+        return {
+            "suite": self.suite.to_builtins(),
+            "catalog_digest": self.catalog_digest,
+            "whole": self.whole,
+        }
+
+
+def run_task(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Do a task: `{"files": ...}`, or `{"error": ...}` for what went wrong in the run itself."""
+    try:
+        return {"files": _run(request)}
+    except CallbackError as error:
+        text = "".join(traceback.format_exception(error.__cause__))
+        return {"error": str(error), "exit_code": error.exit_code, "traceback": text}
+    except PhoenixError as error:
+        return {"error": str(error), "exit_code": error.exit_code, "traceback": None}
+    except Exception as error:  # noqa: BLE001  a defect: it must not look like a worker's death
+        what = f"unexpected {type(error).__name__}: {error}"
+        return {"error": what, "exit_code": 1, "traceback": traceback.format_exc()}
+
+
+def _run(request: Mapping[str, Any]) -> Files:
+    suite = suite_from(request["suite"], source="task")
+    digest = request["catalog_digest"]
+    started = now_utc()
+    time = suite.config.time
+    result = run_backtest(suite, time.start_ns, time.end_ns)
+    experiment = describe_experiment(suite, digest)
+    files = run_files(suite, experiment_id(experiment), experiment, digest, result)
+    files.json("timing.json", timing(started, "", result.seconds, result.events))
+    record = result.record
+    daily = daily_returns(
+        record.ts_ns,
+        record.equity,
+        start_ns=record.start_ns,
+        starting_equity=float(record.starting_equity),
+    )
+    series = {"day_ns": daily.day_ns.tolist(), "returns": daily.returns.tolist()}
+    if request["whole"]:
+        files.json(DAILY, series)
+        return files.content
+    small = BundleFiles()
+    small.content["summary.json"] = files.content["summary.json"]
+    small.json(DAILY, series)
+    return small.content
+
+
+class TaskStore:
+    """Finished tasks of an output folder, by identity and kind."""
+
+    def __init__(self, output: Path) -> None:
+        self._root = output / ".tasks"
+
+    def _folder(self, task: Task) -> Path:
+        return self._root / f"{task.identity}-{'bundle' if task.whole else 'figures'}"
+
+    def load(self, task: Task) -> Files | None:
+        """The files of a task that was finished before."""
+        folder = self._folder(task)
+        if not folder.is_dir():
+            return None
+        return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def save(self, task: Task, files: Files) -> None:
+        """Keep a task's files, all or none."""
+        folder = self._folder(task)
+        staging = folder.with_name(f".{folder.name}.{os.getpid()}")
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
+        for name, content in files.items():
+            (staging / name).write_bytes(content)
+        shutil.rmtree(folder, ignore_errors=True)
+        staging.rename(folder)
+
+    def forget(self, tasks: Sequence[Task]) -> None:
+        """Drop tasks whose suite is published."""
+        for task in tasks:
+            shutil.rmtree(self._folder(task), ignore_errors=True)
+        if self._root.is_dir() and not any(self._root.iterdir()):
+            self._root.rmdir()
+
+
+def run_tasks(
+    tasks: Sequence[Task],
+    executor: Executor,
+    store: TaskStore,
+    *,
+    progress: TaskProgress | None = None,
+) -> list[Files]:
+    """Files of every task, in the order given; finished ones come from the store.
+
+    A task that fails, or whose workers die, does not stop the others: they are finished and kept,
+    then the first failure is raised with its label. Ctrl-C raises InterruptedRunError.
+    """
+    results: list[Files | None] = [store.load(task) for task in tasks]
+    done = sum(files is not None for files in results)
+    if progress is not None:
+        progress(done, len(tasks), "")
+    waiting: dict[Future[dict[str, Any]], int] = {}
+    failures: list[tuple[int, PhoenixError, str | None]] = []
+
+    def take(future: Future[dict[str, Any]], index: int) -> None:
+        nonlocal done
+        task = tasks[index]
+        try:
+            answer = future.result()
+        except Exception as error:  # noqa: BLE001  a worker's death has as many names as executors
+            failures.append((index, WorkerDiedError(f"{task.label}: {error}"), None))
+            return
+        if "error" in answer:
+            failures.append((index, _failure(task, answer), answer["traceback"]))
+            return
+        results[index] = answer["files"]
+        store.save(task, answer["files"])
+        done += 1
+        if progress is not None:
+            progress(done, len(tasks), task.label)
+
+    try:
+        for index, task in enumerate(tasks):
+            if results[index] is None:
+                future = executor.submit(run_task, task.request())
+                if future.done():  # in this process: keep it before the next begins
+                    take(future, index)
+                    if any(isinstance(e, InterruptedRunError) for _, e, _ in failures):
+                        raise KeyboardInterrupt
+                else:
+                    waiting[future] = index
+        while waiting:
+            finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in finished:
+                take(future, waiting.pop(future))
+    except KeyboardInterrupt:
+        raise InterruptedRunError(
+            f"stopped by the user; {done} of {len(tasks)} runs are kept, the same command goes on "
+            "from there"
+        ) from None
+    if failures:
+        raise _first(failures, store)
+    return [files for files in results if files is not None]
+
+
+def _failure(task: Task, answer: Mapping[str, Any]) -> PhoenixError:
+    kind = InterruptedRunError if answer["exit_code"] == 130 else StrategyFailedError
+    error = kind(f"{task.label}: {answer['error']}")
+    error.exit_code = answer["exit_code"]
+    return error
+
+
+def _first(failures: list[tuple[int, PhoenixError, str | None]], store: TaskStore) -> PhoenixError:
+    """The failure of the earliest task; its traceback, if there is one, goes into a log."""
+    _, error, text = min(failures, key=lambda f: f[0])
+    more = f" ({len(failures) - 1} more runs failed)" if len(failures) > 1 else ""
+    where = ""
+    if text is not None:
+        log = store._root.with_name("failed-task.error.log")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(text, encoding="utf-8")
+        where = f"; its traceback is in {log}"
+    final = type(error)(f"{error}{where}{more}")
+    final.exit_code = error.exit_code
+    return final

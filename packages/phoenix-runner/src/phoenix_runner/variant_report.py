@@ -1,0 +1,141 @@
+"""`report.html` of a sweep, an ablation or a cost study, drawn from its bundle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from phoenix_runner.bundle import read_json
+from phoenix_runner.fills import Attribution
+from phoenix_runner.report.page import Section, Table
+from phoenix_runner.report.studies import Surface, cost_section, sensitivity_section, write_study
+from phoenix_runner.report.wording import execution_sentences, money, number, percent
+from phoenix_runner.report.writing import write_comparison
+from phoenix_runner.research.costs import CostRow
+
+MODES = frozenset({"sweep", "ablation", "costs"})
+
+
+def draw_variants(folder: Path) -> Path:
+    """Write `report.html` of a finished (or staged) variants bundle."""
+    summary = read_json(folder, "summary.json")
+    page = folder / "report.html"
+    title = f"{summary['strategy']} on {', '.join(summary['instrument_ids'])}"
+    if summary["mode"] == "ablation":
+        folders = sorted((folder / "variants").iterdir())
+        labels = [row["variant"] for row in summary["variants"]]
+        runs = dict(zip(labels, folders, strict=True))
+        return write_comparison(runs, page, title=f"Ablation of {title}")
+    costs = summary["mode"] == "costs"
+    return write_study(
+        page,
+        title=f"{'Costs' if costs else 'Parameter sweep'} of {title}",
+        subtitle=f"{summary['trading_start_utc']} to {summary['end_utc']} (excluded)",
+        headline=_headline(summary),
+        sentences=_sentences(summary),
+        sections=_cost_sections(summary) if costs else _sweep_sections(summary),
+        caveats=execution_sentences(read_json(folder, "experiment.json")["config"]),
+    )
+
+
+def _headline(summary: Mapping[str, Any]) -> str:
+    rows = summary["variants"]
+    winners = sum(Decimal(row["net"]) > 0 for row in rows)
+    if summary["mode"] == "costs":
+        base = rows[0]
+        return (
+            f"As written the run nets {money(base['net'], summary['currency'], sign=True)}; "
+            f"{winners} of {len(rows)} cost assumptions leave a gain"
+        )
+    return f"{winners} of {len(rows)} parameter sets end with a gain after costs"
+
+
+def _sentences(summary: Mapping[str, Any]) -> list[str]:
+    if summary["mode"] == "costs":
+        return [
+            (
+                "Each row changes one assumption and runs again, so decisions that depend on fills may "
+                "differ too."
+            )
+        ]
+    found = summary["inference_of_best"]
+    deflated = found["deflated"]
+    luck = (
+        ""
+        if deflated is None
+        else f" The probability that its Sharpe ratio is above what the best of so many sets shows by "
+        f"luck is {percent(deflated, 0)}."
+    )
+    return [
+        (
+            f"The best set is {summary['best']}, with "
+            f"{money(summary['net'], summary['currency'], sign=True)}.{luck}"
+        ),
+        (
+            "All sets saw the same days: the best of them is chosen with hindsight. A walk-forward says "
+            "what choosing would have been worth."
+        ),
+    ]
+
+
+def _cost_sections(summary: Mapping[str, Any]) -> Sequence[Section]:
+    rows = [
+        CostRow(
+            label=row["variant"],
+            attribution=Attribution(
+                **{k: Decimal(row[k]) for k in ("gross", "fees", "spread", "funding")}
+            ),
+            traded=Decimal(row["traded_notional"]),
+            fills=row["fills"],
+        )
+        for row in summary["variants"]
+    ]
+    return [cost_section(rows, currency=summary["currency"])]
+
+
+def _sweep_sections(summary: Mapping[str, Any]) -> Sequence[Section]:
+    rows = sorted(summary["variants"], key=lambda r: -float(r["net"]))
+    table = Table(
+        "Every set, best first",
+        f"Money in {summary['currency']}.",
+        ["set", "net", "gross", "fees", "spread", "Sharpe per day", "drawdown", "round trips"],
+        [
+            [
+                row["variant"],
+                *(money(row[k], sign=True) for k in ("net", "gross", "fees", "spread")),
+                number(row["sharpe_daily"], 3),
+                percent(row["maximum_drawdown"]),
+                f"{row['round_trips']:,}",
+            ]
+            for row in rows
+        ],
+    )
+    sections = [Section("Sets", "", [table])]
+    if len(summary["searched"]) == 2:
+        sections.insert(0, sensitivity_section(surface(summary)))
+    return sections
+
+
+def surface(summary: Mapping[str, Any]) -> Surface:
+    """Net result over the two parameters of a sweep; NaN where a set was not run."""
+    (x_key, x_values), (y_key, y_values) = summary["searched"].items()
+    values = np.full((len(y_values), len(x_values)), np.nan)
+    for row in summary["variants"]:
+        parameters = json.loads(row["parameters"])
+        values[y_values.index(parameters[y_key]), x_values.index(parameters[x_key])] = float(
+            row["net"]
+        )
+    return Surface(
+        x_name=x_key.rpartition(".")[2],
+        y_name=y_key.rpartition(".")[2],
+        x_values=x_values,
+        y_values=y_values,
+        values=values,
+        outcome="net result",
+        unit=summary["currency"],
+    )

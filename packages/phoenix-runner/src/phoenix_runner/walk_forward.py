@@ -1,0 +1,361 @@
+"""Walk-forward: choose parameters on training ranges, judge the choice on what came after.
+
+    folds -> a run for each (fold, parameter set) on its training range
+          -> the best set of each fold by the objective, ties to the earlier set
+          -> a run for each fold on its test range, with that set
+          -> one bundle: the folds' bundles, trials.csv, walk_forward.json, summary, report
+
+Each run starts flat with the starting balances and fresh state, is warmed on the data before its range
+(`time.warmup`) and closed at its end with costs. Nothing of a test range reaches the choice: a training
+run ends at its own end. Runs are tasks (see `tasks`), so the result does not depend on how many workers
+did them, and a suite that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from phoenix_schemas.timestamps import NS_PER_DAY, format_utc
+
+from phoenix_runner.bundle import (
+    BundleFiles,
+    BundleWriter,
+    experiment_id,
+    is_finished,
+    read_json,
+)
+from phoenix_runner.config import WalkForwardMode, duration_ns
+from phoenix_runner.environment import describe_environment
+from phoenix_runner.errors import SuiteError
+from phoenix_runner.experiment import (
+    Published,
+    catalog_digest,
+    config_text,
+    describe_experiment,
+    now_utc,
+    timing,
+)
+from phoenix_runner.fold_results import (
+    DroppedFold,
+    FoldResult,
+    OverfittingResult,
+    WalkForwardResult,
+    summarize_walk_forward,
+)
+from phoenix_runner.folds import Fold, FoldPlan
+from phoenix_runner.inference import InferenceError, moments, probability_of_backtest_overfitting
+from phoenix_runner.report import write_report
+from phoenix_runner.report.walk_forward import read_walk_forward
+from phoenix_runner.search import (
+    ParameterSet,
+    describe,
+    parameter_sets,
+    short,
+    with_parameters,
+)
+from phoenix_runner.suite import Suite
+from phoenix_runner.tasks import DAILY, Files, Task, TaskProgress, TaskStore, run_tasks
+
+BLOCKS = 16
+"""Blocks of the days-by-sets matrix in the probability of backtest overfitting."""
+TRIAL_COLUMNS = (
+    "fold", "set", "parameters", "objective", "mean_daily", "sharpe_daily", "net",
+    "maximum_drawdown", "fills", "chosen",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one parameter set did on one training range, net of all costs."""
+
+    returns: NDArray[np.float64]
+    net: float
+    maximum_drawdown: float
+    fills: int
+
+    @classmethod
+    def of(cls, files: Files) -> Trial:
+        """From the files of its task."""
+        summary = json.loads(files["summary.json"])
+        return cls(
+            returns=np.asarray(json.loads(files[DAILY])["returns"], dtype=np.float64),
+            net=float(summary["net"]),
+            maximum_drawdown=float(summary["figures"]["drawdown"]["maximum"]),
+            fills=summary["fills"],
+        )
+
+    @property
+    def mean_daily(self) -> float:
+        return float(self.returns.mean()) if self.returns.size else 0.0
+
+    @property
+    def sharpe_daily(self) -> float:
+        """Sharpe ratio per day; 0 for returns that never vary, which a set without trades has."""
+        try:
+            return moments(self.returns).sharpe
+        except InferenceError:
+            return 0.0
+
+    def score(self, objective: str) -> float:
+        """The objective; larger is better."""
+        if objective == "net":
+            return self.net
+        if objective == "sharpe":
+            return self.sharpe_daily
+        if self.maximum_drawdown == 0:
+            return math.inf if self.net > 0 else 0.0
+        return self.mean_daily * self.returns.size / self.maximum_drawdown
+
+
+def run_walk_forward(
+    suite: Suite,
+    executor: Executor,
+    *,
+    overwrite: bool = False,
+    progress: TaskProgress | None = None,
+) -> Published:
+    """Run a walk-forward suite and publish its bundle, or return the finished one."""
+    mode = suite.config.mode
+    assert isinstance(mode, WalkForwardMode)
+    digest = catalog_digest(suite)
+    experiment = describe_experiment(suite, digest)
+    identity = experiment_id(experiment)
+    output = suite.config.output
+    folder = Path(output.dir) / identity
+    if is_finished(folder) and not (overwrite or output.overwrite):
+        return Published(folder, read_json(folder, "summary.json"), reused=True)
+    started, began = now_utc(), time.perf_counter()
+    schedule = fold_plan(suite, mode).schedule()
+    sets = parameter_sets(mode.search, suite.config.determinism_seed)
+
+    training = [
+        _task(suite, s, f"fold {f.index} train, {describe(s)}", digest, f.train_start_ns,
+              f.train_end_ns)
+        for f in schedule.folds
+        for s in sets
+    ]  # fmt: skip
+    section = suite.config.time
+    whole_range = [
+        _task(suite, s, f"whole range, {describe(s)}", digest, section.start_ns, section.end_ns)
+        for s in (sets if _has_overfitting(mode, suite, sets) else [])
+    ]
+    store = TaskStore(Path(output.dir))
+    first = run_tasks([*training, *whole_range], executor, store, progress=progress)
+    trials = [Trial.of(files) for files in first[: len(training)]]
+    by_fold = [trials[i : i + len(sets)] for i in range(0, len(trials), len(sets))]
+    chosen = [choose(fold_trials, mode.objective) for fold_trials in by_fold]
+    testing = [
+        _task(suite, sets[c], f"fold {f.index} test, {describe(sets[c])}", digest,
+              f.test_start_ns, f.test_end_ns, whole=True)
+        for f, c in zip(schedule.folds, chosen, strict=True)
+    ]  # fmt: skip
+    tests = run_tasks(testing, executor, store, progress=progress)
+
+    result = WalkForwardResult(
+        experiment_id=identity,
+        strategy=suite.config.strategy.name,
+        instrument_ids=list(suite.instruments),
+        currency=json.loads(tests[0]["summary.json"])["currency"],
+        starting_equity=json.loads(tests[0]["summary.json"])["starting_equity"],
+        kind=mode.folds,
+        purge_ns=duration_ns(mode.purge),
+        embargo_ns=duration_ns(mode.embargo),
+        objective=mode.objective,
+        selection=_selection_sentence(mode, sets),
+        searched={short(k): list(v) for k, v in mode.search.parameters.items()},
+        sets_evaluated=len(sets),
+        declared_trials=mode.declared_trials,
+        trial_variance=trial_variance(by_fold),
+        folds=[
+            FoldResult(
+                index=fold.index,
+                train_start_ns=fold.train_start_ns,
+                train_end_ns=fold.train_end_ns,
+                test_start_ns=fold.test_start_ns,
+                test_end_ns=fold.test_end_ns,
+                chosen={short(k): v for k, v in sets[c].items()},
+                train_mean_daily=fold_trials[c].mean_daily,
+                train_sharpe_daily=fold_trials[c].sharpe_daily,
+                bundle=f"fold-{fold.index:02d}",
+            )
+            for fold, c, fold_trials in zip(schedule.folds, chosen, by_fold, strict=True)
+        ],
+        dropped=_dropped(schedule.dropped),
+        overfitting=_overfitting(first[len(training) :]),
+    )
+    with BundleWriter(folder) as bundle:
+        files = BundleFiles()
+        files.json("experiment.json", experiment)
+        files.text("config_resolved.yaml", config_text(suite))
+        files.json("environment.json", describe_environment())
+        files.csv("trials.csv", TRIAL_COLUMNS, _trial_rows(by_fold, sets, chosen, mode.objective))
+        bundle.write(files.content)
+        for fold, test in zip(result.folds, tests, strict=True):
+            bundle.write(test, into=fold.bundle)
+        result.write(bundle.folder)
+        done = BundleFiles()
+        done.json("summary.json", _summary(suite, result, bundle.folder))
+        events = sum(json.loads(t["summary.json"])["events"] for t in tests)
+        seconds = time.perf_counter() - began
+        done.json("timing.json", timing(started, output.suite_name, seconds, events))
+        bundle.write(done.content)
+        write_report(bundle.folder)
+        bundle.publish()
+    store.forget([*training, *whole_range, *testing])
+    return Published(folder, read_json(folder, "summary.json"), reused=False)
+
+
+def fold_plan(suite: Suite, mode: WalkForwardMode) -> FoldPlan:
+    """The folds of a suite.
+
+    Raises FoldError, or SuiteError where a test range would not begin and end at midnight UTC: a day
+    in two folds would count twice.
+    """
+    section = suite.config.time
+    plan = FoldPlan(
+        start_ns=section.start_ns,
+        end_ns=section.end_ns,
+        train_ns=duration_ns(mode.train),
+        test_ns=duration_ns(mode.test),
+        step_ns=None if mode.step is None else duration_ns(mode.step),
+        purge_ns=duration_ns(mode.purge),
+        embargo_ns=duration_ns(mode.embargo),
+        horizon_ns=duration_ns(mode.horizon),
+        kind=mode.folds,
+    )
+    first = plan.schedule().folds[0].test_start_ns
+    for name, ns in (
+        ("start + train + embargo", first),
+        ("test", plan.test_ns),
+        ("step", plan.step),
+    ):
+        if ns % NS_PER_DAY:
+            raise SuiteError(
+                f"mode: {name} must be whole days, so that test ranges begin and end at midnight "
+                f"UTC (was {format_utc(ns) if ns == first else f'{ns} ns'}); use days"
+            )
+    return plan
+
+
+def choose(trials: Sequence[Trial], objective: str) -> int:
+    """Index of the best trial by the objective; the earlier one of equals."""
+    scores = [trial.score(objective) for trial in trials]
+    return scores.index(max(scores))
+
+
+def trial_variance(by_fold: Sequence[Sequence[Trial]]) -> float:
+    """Variance (n - 1) across sets of their Sharpe ratio per day in training, mean over folds."""
+    sharpe = np.array([[trial.sharpe_daily for trial in fold] for fold in by_fold])
+    means = sharpe.mean(axis=0)
+    return float(means.var(ddof=1)) if means.size > 1 else 0.0
+
+
+def _task(
+    suite: Suite, parameters: ParameterSet, label: str, digest: str, start_ns: int, end_ns: int,
+    *, whole: bool = False,
+) -> Task:  # fmt: skip
+    own = with_parameters(
+        suite, parameters, start_utc=format_utc(start_ns), end_utc=format_utc(end_ns)
+    )
+    return Task(label, own, digest, whole)
+
+
+def _has_overfitting(mode: WalkForwardMode, suite: Suite, sets: Sequence[ParameterSet]) -> bool:
+    section = suite.config.time
+    days = (section.end_ns - section.start_ns) // NS_PER_DAY
+    return mode.overfitting and len(sets) > 1 and days >= 2 * BLOCKS
+
+
+def _overfitting(whole_range: Sequence[Files]) -> OverfittingResult | None:
+    if not whole_range:
+        return None
+    series = [json.loads(files[DAILY]) for files in whole_range]
+    common = sorted(set.intersection(*[set(s["day_ns"]) for s in series]))
+    matrix = np.array(
+        [[dict(zip(s["day_ns"], s["returns"], strict=True))[d] for s in series] for d in common]
+    )
+    try:
+        found = probability_of_backtest_overfitting(matrix, blocks=BLOCKS)
+    except InferenceError:  # too few days with data
+        return None
+    source = (
+        "Every parameter set was replayed over the whole range, as one run with all its costs; the "
+        "matrix holds its daily returns."
+    )
+    return OverfittingResult.of(found, source=source)
+
+
+def _selection_sentence(mode: WalkForwardMode, sets: Sequence[ParameterSet]) -> str:
+    how = "every combination" if mode.search.method == "grid" else "a seeded random sample"
+    return (
+        f"Each of {len(sets)} parameter sets ({how} of the values given) was replayed on the "
+        f"training range with all costs; the best by {mode.objective.replace('_', ' ')} was chosen, "
+        "the earlier of equals."
+    )
+
+
+def _dropped(fold: Fold | None) -> DroppedFold | None:
+    if fold is None:
+        return None
+    return DroppedFold(test_start_ns=fold.test_start_ns, test_end_ns=fold.test_end_ns)
+
+
+def _trial_rows(
+    by_fold: Sequence[Sequence[Trial]],
+    sets: Sequence[ParameterSet],
+    chosen: Sequence[int],
+    objective: str,
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "fold": fold,
+            "set": number,
+            "parameters": describe(sets[number]),
+            "objective": repr(trial.score(objective)),
+            "mean_daily": repr(trial.mean_daily),
+            "sharpe_daily": repr(trial.sharpe_daily),
+            "net": repr(trial.net),
+            "maximum_drawdown": repr(trial.maximum_drawdown),
+            "fills": trial.fills,
+            "chosen": str(number == chosen[fold]).lower(),
+        }
+        for fold, trials in enumerate(by_fold)
+        for number, trial in enumerate(trials)
+    ]
+
+
+def _summary(suite: Suite, result: WalkForwardResult, folder: Path) -> dict[str, Any]:
+    """`summary.json` of the aggregate, in the keys of a single run where they mean the same."""
+    _, runs = read_walk_forward(folder)
+    figures = summarize_walk_forward(result, [run.record for run in runs])
+    tests = [read_json(folder / fold.bundle, "summary.json") for fold in result.folds]
+    return {
+        "experiment_id": result.experiment_id,
+        "mode": "walk_forward",
+        "strategy": result.strategy,
+        "instrument_ids": result.instrument_ids,
+        "venue": suite.config.universe.venue,
+        "currency": result.currency,
+        "trading_start_utc": tests[0]["trading_start_utc"],
+        "end_utc": tests[-1]["end_utc"],
+        "bar_fills": tests[0]["bar_fills"],
+        "starting_equity": result.starting_equity,
+        **{k: figures["attribution"][k] for k in ("gross", "fees", "spread", "funding", "net")},
+        "orders": sum(t["orders"] for t in tests),
+        "fills": sum(t["fills"] for t in tests),
+        "positions": sum(t["positions"] for t in tests),
+        "events": sum(t["events"] for t in tests),
+        "folds": len(result.folds),
+        "sets_evaluated": result.sets_evaluated,
+        "gaps": [gap for t in tests for gap in t["gaps"]],
+        "figures": figures,
+    }

@@ -1,0 +1,65 @@
+"""Executors: local workers survive deaths, one death costs one task, Ctrl-C ends them."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from phoenix_runner.errors import RunnerError
+from phoenix_runner.executors import Inline, LocalWorkers, WorkerDiedError, open_executor
+from worker_jobs import die, die_once, fail, process, sleep_long, square
+
+
+def test_local_workers_answer_and_outlive_a_death(tmp_path: Path) -> None:
+    workers = LocalWorkers(2)
+    squares = [workers.submit(square, x) for x in range(4)]
+    retried = workers.submit(die_once, str(tmp_path / "died"))
+    hopeless = workers.submit(die)
+    failing = workers.submit(fail)
+    after = [workers.submit(square, x) for x in range(4)]
+    assert [f.result(60) for f in squares] == [0, 1, 4, 9]
+    assert retried.result(60) == "second time"
+    with pytest.raises(WorkerDiedError, match="died 3 times"):
+        hopeless.result(60)
+    with pytest.raises(LookupError, match="planted"):
+        failing.result(60)
+    assert [f.result(60) for f in after] == [0, 1, 4, 9]
+    workers.shutdown()
+    with pytest.raises(RuntimeError, match="shut down"):
+        workers.submit(square, 1)
+
+
+def test_leaving_by_an_exception_ends_running_workers_at_once(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+
+    def leave() -> None:
+        with open_executor("local", workers=2) as executor:
+            executor.submit(sleep_long, str(started))
+            deadline = time.monotonic() + 60
+            while not started.exists() and time.monotonic() < deadline:
+                time.sleep(0.02)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        leave()
+    assert started.exists()  # it was running, and did not keep us for ten minutes
+
+
+def test_one_worker_runs_in_this_process() -> None:
+    with open_executor("local", workers=1) as executor:
+        assert isinstance(executor, Inline)
+        assert executor.submit(process).result() == os.getpid()
+        with pytest.raises(LookupError):
+            executor.submit(fail).result()
+
+
+def test_dask_needs_a_scheduler_that_answers() -> None:
+    def connect(scheduler: str | None) -> None:
+        with open_executor("dask", workers=1, scheduler=scheduler):
+            pass
+
+    with pytest.raises(RunnerError, match="must come with --scheduler") as caught:
+        connect(None)
+    assert caught.value.exit_code == 2

@@ -1,0 +1,118 @@
+"""Sweeps, ablations and cost studies: every variant is a run of its own, in one table."""
+
+from __future__ import annotations
+
+import csv
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from phoenix_runner.bundle import read_json, verify_bundle
+from phoenix_runner.errors import SuiteError
+from phoenix_runner.executors import Inline
+from phoenix_runner.experiment import run_suite
+from phoenix_runner.modes import draw_report
+from phoenix_runner.suite import Suite, suite_from
+from phoenix_runner.variant_report import surface
+from phoenix_runner.variants import run_variants, variants_of
+from small_catalog import BAR_TYPE, bar_rows, quote, suite_values, write
+
+HOUR_OF_BARS = [f"{40000 + 150 * ((i // 7) % 3)}.00" for i in range(60)]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write(tmp_path / "catalog", "Bar", bar_rows(HOUR_OF_BARS), BAR_TYPE)
+    return tmp_path / "catalog"
+
+
+def suite_over(root: Path, mode: dict[str, Any], **sections: Any) -> Suite:
+    return suite_from(suite_values(root, mode=mode, **sections), source="test")
+
+
+def table_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "variants.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_sweep_is_the_runs_it_names_and_draws_their_surface(root: Path) -> None:
+    parameters = {"strategy.config.fast_bars": [1, 2], "strategy.config.slow_bars": [4, 6, 8]}
+    mode = {"kind": "sweep", "search": {"parameters": parameters}}
+    folder = run_variants(suite_over(root, mode), Inline()).folder
+    verify_bundle(folder)
+    rows = table_of(folder)
+    assert [r["variant"] for r in rows][:2] == [
+        "fast_bars=1 slow_bars=4",
+        "fast_bars=1 slow_bars=6",
+    ]
+    alone = run_suite(
+        suite_from(
+            suite_values(root, strategy={"config": {"fast_bars": 2, "slow_bars": 6}}), source="one"
+        )
+    )
+    [same] = [r for r in rows if r["variant"] == "fast_bars=2 slow_bars=6"]
+    assert (same["net"], same["experiment_id"]) == (alone.summary["net"], alone.folder.name)
+    summary = read_json(folder, "summary.json")
+    drawn = surface(summary)
+    assert drawn.values.shape == (3, 2)
+    assert drawn.values[1, 1] == float(alone.summary["net"])
+    best = max(rows, key=lambda r: float(r["net"]))
+    assert summary["best"] == best["variant"]
+    assert summary["inference_of_best"]["trials"] == 6
+    html = (folder / "report.html").read_text("utf-8")
+    assert "slow_bars" in html
+    (folder / "report.html").unlink()
+    draw_report(folder)
+    assert (folder / "report.html").read_text("utf-8") == html
+
+
+def test_costs_change_one_assumption_at_a_time(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("phoenix_runner.variants.draw_variants", lambda folder: folder)
+    suite = suite_over(root, {"kind": "costs", "fee_tiers": ["VIP0"], "spreads_bps": [0.0, 10.0]})
+    rows = {r["variant"]: r for r in table_of(run_variants(suite, Inline()).folder)}
+    assert list(rows) == ["as written", "fees VIP0", "no fees", "spread 0 bps", "spread 10 bps"]
+    base = rows["as written"]
+    for row in rows.values():
+        parts = sum(Decimal(row[k]) for k in ("gross", "fees", "spread", "funding"))
+        assert parts == Decimal(row["net"])
+    assert rows["no fees"]["fees"] == "0E-8" or Decimal(rows["no fees"]["fees"]) == 0
+    assert rows["no fees"]["gross"] == base["gross"] == rows["fees VIP0"]["gross"]
+    # The baseline's taker fee is 4 bps of what was traded, VIP0's 5.
+    assert Decimal(rows["fees VIP0"]["fees"]) / Decimal(base["fees"]) == Decimal("1.25")
+    assert Decimal(rows["spread 10 bps"]["spread"]) < Decimal(rows["spread 0 bps"]["spread"])
+
+
+def test_a_cost_study_of_quotes_varies_latency_and_slippage(tmp_path: Path) -> None:
+    rows = [quote(1706400000000000000 + i * 60_000_000_000, "100.00", "100.10") for i in range(60)]
+    write(tmp_path / "c", "QuoteTick", rows)
+    suite = suite_over(
+        tmp_path / "c", {"kind": "costs"}, data={"include": ["QuoteTick"]}, execution={},
+        strategy={"name": "probe_strategies:PROBE", "config": {"buy_at": 5, "sell_at": 9}},
+    )  # fmt: skip
+    labels = [v.label for v in variants_of(suite)]
+    assert "latency 100 ms" in labels
+    assert "slippage of a tick, 100%" in labels
+    assert not [label for label in labels if label.startswith("spread")]
+
+
+def test_an_ablation_compares_whole_bundles(root: Path) -> None:
+    variants = {"long only": {"strategy.config.long_only": True}, "funded": {"funding": "flat"}}
+    folder = run_variants(
+        suite_over(root, {"kind": "ablation", "variants": variants}), Inline()
+    ).folder
+    names = [p.name for p in sorted((folder / "variants").iterdir())]
+    assert names == ["00-as-written", "01-long-only", "02-funded"]
+    for name, row in zip(names, table_of(folder), strict=True):
+        summary = read_json(folder / "variants" / name, "summary.json")
+        assert (summary["net"], summary["experiment_id"]) == (row["net"], row["experiment_id"])
+    assert "long only" in (folder / "report.html").read_text("utf-8")
+
+
+def test_an_unknown_key_in_a_variant_is_refused(root: Path) -> None:
+    mode = {"kind": "ablation", "variants": {"typo": {"strategy.config.long_onli": True}}}
+    with pytest.raises(SuiteError, match="did you mean 'long_only'"):
+        run_variants(suite_over(root, mode), Inline())
+    mode = {"kind": "ablation", "variants": {"as written": {}}}
+    with pytest.raises(SuiteError, match="must not name a variant 'as written'"):
+        run_variants(suite_over(root, mode), Inline())

@@ -1,0 +1,264 @@
+"""Walk-forward: chosen on training alone, ties to the earlier set, resumed, the same for any workers."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from phoenix_runner.bundle import read_json, verify_bundle
+from phoenix_runner.config import Search
+from phoenix_runner.errors import InterruptedRunError, StrategyFailedError, SuiteError
+from phoenix_runner.executors import Inline
+from phoenix_runner.fold_results import WalkForwardResult
+from phoenix_runner.folds import FoldError
+from phoenix_runner.search import parameter_sets
+from phoenix_runner.suite import Suite, suite_from
+from phoenix_runner.tasks import TaskStore
+from phoenix_runner.walk_forward import Trial, choose, run_walk_forward, trial_variance
+from small_catalog import BAR_TYPE, DAY, MINUTE, START, bar_rows, suite_values, write
+
+STEP = 30  # bars are written every half hour, as 1-minute bars with silence between
+DAYS = 6
+
+
+def closes(days: int, drift: list[float]) -> list[str]:
+    """A saw over a drift for each day, in prices on the tick."""
+    price, found = 40_000.0, []
+    for day in range(days):
+        for i in range(1440 // STEP):
+            price += drift[day] + (30 if i % 6 < 3 else -30)
+            found.append(f"{round(price, 0):.2f}")
+    return found
+
+
+def write_market(root: Path, drift: list[float]) -> None:
+    rows = bar_rows(closes(len(drift), drift))
+    for i, row in enumerate(rows):
+        row["ts"] = START + (i * STEP + 1) * MINUTE - 1_000_000
+    write(root, "Bar", rows, BAR_TYPE)
+
+
+def suite_over(root: Path, **mode: Any) -> Suite:
+    parameters = mode.pop("parameters", {"strategy.config.slow_bars": [3, 5, 9]})
+    values = suite_values(
+        root,
+        mode={
+            "kind": "walk_forward", "train": "2d", "test": "1d", "objective": "net",
+            "search": {"parameters": parameters}, **mode,
+        },
+        time={"start_utc": "2024-01-28", "end_utc": "2024-02-03", "warmup": "2h"},
+    )  # fmt: skip
+    return suite_from(values, source="test")
+
+
+@pytest.fixture(autouse=True)
+def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "phoenix_runner.walk_forward.write_report",
+        lambda folder: (folder / "report.html").write_text("<!doctype html>"),
+    )
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write_market(tmp_path / "catalog", [5.0, -8.0, 6.0, -5.0, 9.0, -3.0])
+    return tmp_path / "catalog"
+
+
+def run(suite: Suite, **options: Any) -> Path:
+    return run_walk_forward(suite, Inline(), **options).folder
+
+
+def trials_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "trials.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_aggregate_is_made_of_its_folds(root: Path) -> None:
+    folder = run(suite_over(root))
+    verify_bundle(folder)
+    result = WalkForwardResult.read(folder)
+    summary = read_json(folder, "summary.json")
+    assert [f.bundle for f in result.folds] == ["fold-00", "fold-01", "fold-02", "fold-03"]
+    for j, fold in enumerate(result.folds):
+        assert fold.test_start_ns == START + (2 + j) * DAY
+        assert fold.train_start_ns == START + j * DAY
+        assert fold.train_end_ns == fold.test_start_ns
+        test = read_json(folder / fold.bundle, "summary.json")
+        assert test["starting_equity"] == "10000"  # each fold starts flat and afresh
+        assert test["open_positions"] == {}
+        config = read_json(folder / fold.bundle, "experiment.json")["config"]
+        assert config["strategy"]["config"]["slow_bars"] == fold.chosen["slow_bars"]
+    # The chained curve compounds the folds' returns.
+    tests = [read_json(folder / f.bundle, "summary.json") for f in result.folds]
+    compounded = np.prod([float(t["final_equity"]) / 10_000 for t in tests])
+    assert summary["figures"]["equity"]["return"] == pytest.approx(compounded - 1, abs=1e-12)
+    assert float(summary["net"]) == pytest.approx(sum(float(t["net"]) for t in tests), abs=1e-9)
+    assert (summary["sets_evaluated"], summary["folds"]) == (3, 4)
+
+
+def test_the_best_of_training_is_chosen_and_ties_go_to_the_earlier_set(root: Path) -> None:
+    rows = trials_of(run(suite_over(root)))
+    for fold in range(4):
+        own = [r for r in rows if r["fold"] == str(fold)]
+        nets = [float(r["net"]) for r in own]
+        assert [r["chosen"] for r in own].index("true") == nets.index(max(nets))
+        assert sum(r["chosen"] == "true" for r in own) == 1
+    equal = [Trial(np.array([0.0]), 1.0, 0.0, 0), Trial(np.array([0.0]), 1.0, 0.0, 0)]
+    assert choose(equal, "net") == 0
+
+
+def test_the_choice_does_not_know_what_comes_after_training(root: Path, tmp_path: Path) -> None:
+    # The same market up to the end of fold 0's training, another one afterwards.
+    other = tmp_path / "other"
+    write_market(other, [5.0, -8.0, -60.0, 40.0, -70.0, 50.0])
+    first, second = (trials_of(run(suite_over(r))) for r in (root, other))
+    assert first[:3] == second[:3]
+    assert first[3:6] != second[3:6]
+    # A set that would win the test alone is not chosen for that: it must win the training.
+    winner = [r["set"] for r in first[:3] if r["chosen"] == "true"]
+    assert winner == [r["set"] for r in second[:3] if r["chosen"] == "true"]
+
+
+def test_purge_and_embargo_keep_ranges_apart(root: Path) -> None:
+    folder = run(suite_over(root, purge="3h", embargo="1d", horizon="2h", folds="anchored"))
+    result = WalkForwardResult.read(folder)
+    for j, fold in enumerate(result.folds):
+        assert fold.train_start_ns == START
+        assert fold.train_end_ns == START + (2 + j) * DAY - 3 * 60 * MINUTE
+        assert fold.test_start_ns == START + (3 + j) * DAY
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "words"),
+    [
+        ({"step": "12h", "test": "1d"}, FoldError, "step_ns must be at least test_ns"),
+        ({"horizon": "2h"}, FoldError, "purge_ns must be at least the longest holding"),
+        ({"train": "30d"}, FoldError, "must fit the range"),
+        ({"embargo": "1h"}, SuiteError, "must be whole days"),
+        ({"parameters": {"strategy.config.slow": [3]}}, SuiteError, "did you mean 'slow_bars'"),
+        ({"parameters": {"strategy.confg.slow_bars": [3]}}, SuiteError, "must be a key path"),
+        ({"parameters": {"strategy.config.slow_bars": [3, 1]}}, SuiteError, "slow_bars=1"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_any_run(
+    root: Path, mode: dict[str, Any], kind: type[Exception], words: str
+) -> None:
+    with pytest.raises(kind, match=words) as caught:
+        run(suite_over(root, **mode))
+    assert caught.value.exit_code == 2  # type: ignore[attr-defined]
+    assert not (root.parent / "runs").exists()
+
+
+def test_a_partial_last_fold_is_dropped_and_reported(root: Path) -> None:
+    result = WalkForwardResult.read(run(suite_over(root, test="3d")))
+    assert len(result.folds) == 1
+    assert result.dropped is not None
+    assert result.dropped.test_end_ns == START + 8 * DAY > START + DAYS * DAY
+
+
+def test_random_search_draws_distinct_sets_by_seed() -> None:
+    search = Search(parameters={"a": list(range(10)), "b": list(range(10))},
+                    method="random", samples=20)  # fmt: skip
+    drawn = parameter_sets(search, 3)
+    assert drawn == parameter_sets(search, 3) != parameter_sets(search, 4)
+    assert len({tuple(s.values()) for s in drawn}) == 20
+    with pytest.raises(SuiteError, match="must be at most the number of sets, 100"):
+        parameter_sets(Search(parameters=search.parameters, method="random", samples=101), 0)
+
+
+def test_trial_variance_is_across_sets_of_their_mean_over_folds() -> None:
+    def trial(a: float, b: float) -> Trial:
+        return Trial(np.array([a, b]), 0.0, 0.0, 0)
+
+    # Sharpe per day (n - 1) of (0, 2) is 1 / sqrt(2), of (1, 3) sqrt(2), of two zeros 0.
+    folds = [[trial(0, 2), trial(0, 0)], [trial(1, 3), trial(0, 0)]]
+    mean = (2**-0.5 + 2**0.5) / 2
+    assert trial_variance(folds) == pytest.approx(mean**2 / 2)
+    assert trial_variance([[trial(0, 2)]]) == 0.0
+
+
+def test_objectives_rank_as_they_say() -> None:
+    steady = Trial(np.array([0.01, 0.012]), 220.0, 0.001, 4)
+    wild = Trial(np.array([0.1, -0.05]), 450.0, 0.06, 4)
+    idle = Trial(np.array([0.0, 0.0]), 0.0, 0.0, 0)
+    assert choose([idle, steady, wild], "net") == 2
+    assert choose([idle, steady, wild], "sharpe") == 1
+    assert choose([idle, wild, steady], "return_over_drawdown") == 2
+
+
+class Counting(Inline):
+    """Counts what is really run, and may stop in the middle."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.runs = 0
+        self.stop_after = stop_after
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if self.runs == self.stop_after:
+            raise KeyboardInterrupt
+        self.runs += 1
+        return super().submit(fn, *args, **kwargs)
+
+
+def test_a_stopped_suite_goes_on_where_it_was_and_ends_the_same(root: Path) -> None:
+    whole = run(suite_over(root))
+    expected = verify_bundle(whole)
+    shutil.rmtree(whole)
+    suite = suite_over(root)
+    stopping = Counting(stop_after=5)
+    with pytest.raises(InterruptedRunError, match="5 of 12 runs are kept"):
+        run_walk_forward(suite, stopping)
+    assert not whole.exists()
+    resuming = Counting()
+    done = run_walk_forward(suite, resuming)
+    assert resuming.runs == 12 - 5 + 4
+    assert verify_bundle(done.folder) == expected
+    assert [p.name for p in (root.parent / "runs").iterdir()] == [whole.name]  # nothing left over
+    again = Counting()
+    assert run_walk_forward(suite, again).reused
+    assert again.runs == 0
+
+
+def test_a_strategy_that_raises_names_its_run_and_keeps_the_others(root: Path) -> None:
+    values = suite_over(root).to_builtins()
+    values["strategy"] = {"name": "probe_strategies:PROBE", "config": {"listen": ["Bar"]}}
+    parameters = {"strategy.config.raise_at": [0, 7]}
+    values["mode"]["search"] = {"parameters": parameters}
+    suite = suite_from(values, source="test")
+    with pytest.raises(StrategyFailedError, match=r"fold 0 train, raise_at=7: Probe.on_bar raised"):
+        run(suite)
+    runs = root.parent / "runs"
+    assert "planted in a callback" in (runs / "failed-task.error.log").read_text()
+    kept = list((runs / ".tasks").iterdir())
+    assert len(kept) == 4  # the set that works, on each training range
+    assert all(json.loads((k / "summary.json").read_text())["fills"] == 0 for k in kept)
+
+
+def test_the_store_keeps_all_of_a_task_or_nothing(root: Path, tmp_path: Path) -> None:
+    from phoenix_runner.search import with_parameters
+    from phoenix_runner.tasks import Task
+
+    single = with_parameters(
+        suite_over(root), {}, start_utc="2024-01-28T00:00:00Z", end_utc="2024-01-29T00:00:00Z"
+    )
+    task, figures = (Task("x", single, "0" * 64, whole) for whole in (True, False))
+    store = TaskStore(tmp_path / "out")
+    assert store.load(task) is None
+    store.save(task, {"a.txt": b"1"})
+    assert store.load(task) == {"a.txt": b"1"}
+    assert store.load(figures) is None
+    store.forget([task])
+    assert not (tmp_path / "out" / ".tasks").exists()
+
+
+@pytest.fixture(autouse=True)
+def _no_leftovers(tmp_path: Path) -> Iterator[None]:
+    yield
+    assert not list(tmp_path.glob("runs/.*.partial"))
