@@ -280,7 +280,7 @@ def test_a_file_whose_folder_and_name_disagree_is_listed(tmp_path: Path) -> None
     ("damage", "message"),
     [
         ("flip", "its bytes changed since it was written"),
-        ("delete", "missing; restore it"),
+        ("delete", "missing; run the same ingest again"),
         ("extra", "an extra file that the manifest does not know"),
         ("manifest", "edited by hand"),
         ("source", "the source changed since it was ingested"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import os
 
 import numpy as np
 import pandas as pd
@@ -165,19 +166,31 @@ def test_matrices_are_symmetric_and_positive_semi_definite(assets):
 
 
 def test_ew_stays_positive_semi_definite_over_a_long_run():
+    """By default as long as a test may take; `nox -s studies` makes it a million."""
+    updates = 1_000_000 if os.environ.get("PHOENIX_LONG_RUNS") else 20_000
     estimator = EwCovariance(3, half_life_count=50)
-    x = returns(30_000, 3, offset=1e3)
+    x = returns(updates, 3, offset=1e3)
     for i, vector in enumerate(x):
         estimator.update(vector)
         if i % 500 == 0:
             assert is_psd(estimator.value)
-    y = x - 1e3
+    expected = pd.DataFrame(x[-5_000:] - 1e3).ewm(halflife=50, adjust=False).cov(bias=True)
     np.testing.assert_allclose(
         estimator.value,
-        pd.DataFrame(y).ewm(halflife=50, adjust=False).cov(bias=True).to_numpy()[-3:],
+        expected.to_numpy()[-3:],
         rtol=0,
-        atol=1e-9 * np.trace(estimator.value),  # y itself lost digits at the offset
+        atol=1e-9 * np.trace(estimator.value),  # the offset has cost x seven digits
     )
+
+
+def test_a_million_ew_matrices_are_symmetric_and_positive_semi_definite():
+    x = returns(1_000_000, 2, seed=3, offset=1e3)
+    x[:, 1] = x[:, 0] + 1e-9 * x[:, 1]  # all but singular
+    matrices = ew_covariance(x, asset_count=2, half_life_count=500)
+    a, b, c = matrices[:, 0, 0], matrices[:, 0, 1], matrices[:, 1, 1]
+    assert (b == matrices[:, 1, 0]).all()
+    assert (a >= 0).all()
+    assert (a * c - b * b >= -1e-12 * a * c).all()
 
 
 @given(st.integers(1, 5), st.integers(0, 2**32 - 1))

@@ -98,16 +98,26 @@ def test_several_calls_at_one_time_are_one_row():
     assert together.value[:3] == apart.value[:3]
 
 
-def test_kalman_variance_stays_positive_over_a_long_run():
-    model = KalmanFusion((1e-12, 1e12, 1.0), (1.0, -1.0, 1e3), 1e-9, 1e12)
-    rng = np.random.default_rng(1)
-    rows = [optional(row) for row in rng.normal(size=(1000, 3))]
-    smallest = math.inf
-    for i in range(60_000):
-        model.update(i * 1000, rows[i % 1000])
-        smallest = min(smallest, model.value.variance)
-    assert 0.0 < smallest < 1e-12
-    assert math.isfinite(model.value.mean)
+EXTREME = {
+    "noise_variances": (1e-12, 1e12, 1.0), "loadings": (1.0, -1.0, 1e3),
+    "drift_variance_per_s": 1e-9, "initial_variance": 1e12,
+}  # fmt: skip
+
+
+def test_kalman_variance_stays_positive_over_a_million_updates():
+    """A million observations, all in the batch form, whose arithmetic is that of the other."""
+    rows = 350_000
+    z = np.random.default_rng(1).normal(size=(rows, 3))
+    ts = np.arange(rows) * 1000
+    states = kalman_fusion(ts, z, **EXTREME)
+    assert states.observed.sum() > 1_000_000
+    assert states.variance.min() > 0.0
+    assert states.variance[-1] < 1e-12
+    assert np.isfinite(states.mean).all()
+    model = KalmanFusion(**EXTREME)
+    for i in range(2_000):
+        model.update(int(ts[i]), tuple(z[i].tolist()))
+        assert (model.value.mean, model.value.variance) == (states.mean[i], states.variance[i])
 
 
 def test_nis_is_chi_squared_when_the_noise_is_right():

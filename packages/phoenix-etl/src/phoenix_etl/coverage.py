@@ -63,8 +63,6 @@ class _Stream:
     parts: dict[dt.date, PartitionEntry] = field(default_factory=dict)
     covered: set[dt.date] = field(default_factory=set)
     unreadable: set[dt.date] = field(default_factory=set)
-    elsewhere: set[dt.date] = field(default_factory=set)
-    """Days whose file has rows, all of them superseded, out of range or rejected."""
     intervals: list[tuple[int, int]] = field(default_factory=list)
 
 
@@ -75,8 +73,6 @@ def coverage_of(manifest: Manifest) -> Iterator[Coverage]:
         stream = streams[entry.market, entry.dataset, entry.symbol]
         days = days_of_key(entry.date_key)
         stream.covered.update(days)
-        if entry.period == "daily" and entry.report.rows_read and not entry.report.days:
-            stream.elsewhere.update(days)
         low, high = day_start(days[0]), day_start(days[-1]) + NS_PER_DAY
         low = low if entry.start_ns is None else max(low, entry.start_ns)
         high = high if entry.end_ns is None else min(high, entry.end_ns)
@@ -116,9 +112,7 @@ def _coverage(key: StreamKey, stream: _Stream, streams: dict[StreamKey, _Stream]
         first=first,
         last=last,
         data=sum(first <= day <= last for day in data),
-        empty=tuple(
-            d for d in whole if d in stream.covered - set(data) - replaced - stream.elsewhere
-        ),
+        empty=tuple(d for d in whole if d in stream.covered - set(data) - replaced),
         missing=tuple(d for d in whole if d not in known),
         unreadable=tuple(sorted(unreadable)),
         replaced=tuple(sorted(replaced)),

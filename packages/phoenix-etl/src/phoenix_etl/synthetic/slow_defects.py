@@ -70,7 +70,7 @@ def metrics(plan: Planter) -> None:
     csv.edit(80, 2, "0.0000000000000000")
     csv.edit(81, 2, "0E-16")
     lines = [csv.line(80), csv.line(81)]
-    plan.ledger("zero open interest", "metrics", 5, csv, lines, zero_open_interest=2)
+    plan.ledger("zero open interest", "metrics", 5, csv, lines, rejected=2, rejected_lines=lines)
 
     csv = plan.open("metrics", 4)
     csv.edit(75, 7, "0E-8")
