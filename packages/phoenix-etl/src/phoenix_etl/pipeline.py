@@ -37,6 +37,7 @@ from phoenix_etl import durable
 from phoenix_etl import manifest as manifests
 from phoenix_etl.commit import CatalogStore
 from phoenix_etl.config import EtlConfig
+from phoenix_etl.crosschecks import plan_checks, run_check
 from phoenix_etl.errors import CatalogError, EtlError, NothingFoundError, SourceError
 from phoenix_etl.inventory import Inventory, SourceFile, take_inventory
 from phoenix_etl.manifest import (
@@ -54,7 +55,7 @@ from phoenix_etl.plan import (
     instruments_of,
     plan_files,
 )
-from phoenix_etl.scheduler import DayKey, FileState, Progress, Scheduler, Silent, crew_for
+from phoenix_etl.scheduler import Crew, DayKey, FileState, Progress, Scheduler, Silent, crew_for
 from phoenix_etl.source_rows import (
     ReadResult,
     allowed_rejects,
@@ -193,6 +194,7 @@ class _Run:
         self._failed = {p: f for p, f in self._manifest.failed.items() if p in there}
         self._unrecognised = {odd.path: odd.reason for odd in inventory.unrecognised}
         self._partitions: dict[str, PartitionEntry] = dict(self._manifest.partitions)
+        self._crosschecks = self._manifest.crosschecks
         self._instruments = dict(self._manifest.instruments)
         self._wanted = {spec.instrument_id for spec in instruments.values()}
         planned = plan_files(config, chosen, instruments, self._files)
@@ -232,6 +234,8 @@ class _Run:
         limit = self._config.ingest_workers
         with crew_for(executor, limit, len(unknown), total) as crew:
             Scheduler(self, crew).run(unknown)
+            self._commit_staged()
+            self._hold_against_each_other(crew)
         self._commit_staged()
         self._cache.save()
         result = IngestResult(
@@ -434,6 +438,18 @@ class _Run:
         self._staged.moves.append((staged, target))
         self._staged.changed = True
 
+    def _hold_against_each_other(self, crew: Crew) -> None:
+        """Check the days of which a file changed; the checks read what is committed."""
+        known = self._manifest.crosschecks
+        tasks = list(plan_checks(self._manifest, self._store.root))
+        stale = [
+            t for t in tasks if t.key not in known or known[t.key].fingerprint != t.fingerprint
+        ]
+        done = (map if crew.pool is None else crew.pool.map)(run_check, stale)
+        fresh = {task.key: check for task, check in zip(stale, done, strict=True)}
+        self._crosschecks = {t.key: fresh.get(t.key) or known[t.key] for t in tasks}
+        self._staged.changed |= self._crosschecks != known
+
     def stage_instruments(self, specs: Mapping[str, InstrumentSpec]) -> None:
         """Instruments as NautilusTrader writes them, and a copy of the specifications.
 
@@ -482,6 +498,7 @@ class _Run:
             failed=self._failed,
             unrecognised=self._unrecognised,
             partitions=self._partitions,
+            crosschecks=self._crosschecks,
         )
 
     def _commit_staged(self) -> None:
