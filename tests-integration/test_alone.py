@@ -48,8 +48,13 @@ assert len(registry.installed()) > 40, len(registry.installed())
 assert batch.vpin([0, 1], [15, 5], [1, -1], bucket_raw=10, window_buckets=2)[-1] == 0.5
 """,
     "strategies": """
-from phoenix_strategies.registry import STRATEGIES
-assert "ema_cross" in STRATEGIES
+from phoenix_strategies.ema_cross import EmaCrossPolicy
+from phoenix_strategies.registry import find, names
+assert len(names()) >= 5, names()
+assert find("ema_cross").settings_type().fast_bars == 10
+policy = EmaCrossPolicy(fast=1, slow=3)
+targets = [policy.target(close) for close in (10.0, 11.0, 12.0, 9.0)]
+assert targets[-1] is not None and targets[-1] < 0, targets
 """,
 }
 

@@ -131,6 +131,6 @@ def test_spot_day_of_863403_trades(real_data: Path, tmp_path: Path) -> None:
     day = result.manifest.partitions["spot/aggTrades/BTCUSDT/2024-01-01"]
     assert day.files[0].rows == 863_403
     assert day.stats is not None
-    assert (day.stats.id_holes, day.stats.missing_ids) == (0, 0)
+    assert (day.stats.one_id_holes, day.stats.missing_ids) == (0, 0)
     files = {f.report.time_unit for p, f in result.manifest.files.items() if "aggTrades" in p}
     assert files == {"ms", "us"}

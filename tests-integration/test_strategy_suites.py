@@ -13,7 +13,9 @@ from phoenix_etl.synthetic import write_market
 from phoenix_runner.backtest import RunResult, run_backtest
 from phoenix_runner.experiment import run_suite
 from phoenix_runner.suite import Suite, load_suite
+from phoenix_runner.variants import variants_of
 from phoenix_schemas.signal_records import SCHEMAS, VolatilitySignal
+from phoenix_strategies import registry
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -73,6 +75,14 @@ def test_a_suite_trades_on_the_simulated_day(name: str, day: Path) -> None:
 @pytest.mark.parametrize("name", ON_CAPTURES)
 def test_a_suite_trades_on_the_real_captures(name: str, captures: Path) -> None:
     check(run(load_suite(CONFIGS / f"{name}.yaml", [f"catalog.path={captures}"])))
+
+
+def test_the_comparison_holds_every_strategy_beside_ema_cross() -> None:
+    suite = load_suite(CONFIGS / "comparison.yaml")
+    baseline, *variants = variants_of(suite)
+    assert (baseline.parameters, suite.config.strategy.name) == ({}, "ema_cross")
+    others = {variant.parameters["strategy"]["name"] for variant in variants}
+    assert others == set(registry.names()) - {"ema_cross"}
 
 
 def test_every_preset_trades_through_every_execution(day: Path) -> None:

@@ -378,6 +378,25 @@ def test_an_exit_can_read_lpi_without_open_interest():
     assert not any(s.is_valid for s in found)
 
 
+def test_a_bucket_knows_no_depth_or_open_interest_of_its_own_instant():
+    """Whatever order a feed has at one time: a row as old as the closing trade comes too late."""
+    rows = [row for _, row in records(random_market(27))]
+    depth = [r for r in rows if getattr(r, "percentage", None) == -1.0][:2]
+    interest = [r for r in rows if getattr(r, "sum_open_interest", None)][:5]
+    engine = CompositeLpiEngine(composite_config(bucket_notional=1.0, depth_max_age_ns=10**18))
+    now = START + 10**12
+    for i, row in enumerate(interest):
+        engine.on_custom_data(dataclasses.replace(row, ts_init=now + i - 4))
+    engine.on_custom_data(dataclasses.replace(depth[0], ts_init=now))
+    engine.on_trade(now, 3_000_000, 1_000, 1)
+    signal = engine.maybe_emit()
+    assert (signal.ldr, signal.oi_zscore) == (None, None)
+    engine.on_trade(now + 1, 3_000_000, 1_000, 1)
+    signal = engine.maybe_emit()
+    assert signal.ldr == 1.0
+    assert signal.oi_zscore is not None
+
+
 def test_ldr_compares_like_with_like():
     """Slip 10, at the engine: rows of other levels never enter the ratio."""
     market = random_market(26)

@@ -167,6 +167,17 @@ def test_ensemble_uses_only_fresh_factors(seed, least, gain, clip):
             assert twin[i] == pytest.approx(expected, rel=1e-12)
 
 
+def test_a_factor_is_fresh_up_to_its_age_and_not_beyond():
+    model = EnsembleFusion((1.0, 1.0), (10, 10))
+    model.update(0, (1.0, None))
+    for ts, theta in ((10, math.tanh(0.5)), (11, math.tanh(0.0))):
+        model.update(ts, (None, 0.0))
+        assert model.value == pytest.approx(theta)
+    z = [[1.0, np.nan], [np.nan, 0.0], [np.nan, 0.0]]
+    twin = ensemble_fusion([0, 10, 11], z, weights=(1.0, 1.0), max_ages_ns=(10, 10))
+    assert twin.tolist() == pytest.approx([math.tanh(1.0), math.tanh(0.5), 0.0])
+
+
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=20, deadline=None)
 def test_kalman_twin_agrees_and_the_sign_mirrors(seed):

@@ -105,7 +105,7 @@ def moments(returns: ArrayLike) -> ReturnMoments:
     x = np.asarray(returns, dtype=np.float64)
     if x.ndim != 1 or x.size < 2:
         raise InferenceError(
-            f"returns must be a series of at least 2 (had shape {x.shape}); 30 days is a start"
+            f"daily returns must be at least 2 in a row (had {x.size}); 30 days is a start"
         )
     if not np.isfinite(x).all():
         raise InferenceError("returns must be finite; leave absent days out instead of NaN")

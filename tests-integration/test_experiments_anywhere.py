@@ -1,0 +1,151 @@
+"""The same bundle from one worker, two, a Dask cluster, and a run that was killed half-way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bar_market import write_bars, write_suite
+from phoenix_runner.bundle import verify_bundle
+from phoenix_runner.modes import run_experiment
+from phoenix_runner.suite import load_suite
+
+MODE = {
+    "kind": "walk_forward",
+    "train": "3d",
+    "test": "1d",
+    "objective": "net",
+    "search": {"parameters": {"strategy.config.slow_bars": [30, 60, 120]}},
+}
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bars(tmp_path_factory.mktemp("bars") / "catalog", days=7)
+
+
+@pytest.fixture(scope="module")
+def expected(catalog: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The hash of one process doing it all."""
+    return run(catalog, tmp_path_factory.mktemp("one"), workers=1)
+
+
+def suite(catalog: Path, folder: Path) -> Path:
+    return write_suite(
+        folder / "suite.yaml", str(catalog), folder / "runs", "2024-02-04", mode=MODE
+    )
+
+
+def run(catalog: Path, folder: Path, **options: object) -> str:
+    done = run_experiment(load_suite(suite(catalog, folder)), **options)  # type: ignore[arg-type]
+    return verify_bundle(done.folder)
+
+
+def test_two_workers_give_the_bundle_of_one(catalog: Path, expected: str, tmp_path: Path) -> None:
+    assert run(catalog, tmp_path, workers=2) == expected
+
+
+def wait_for(condition: object, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.02)
+
+
+def test_a_run_killed_half_way_goes_on_and_ends_the_same(
+    catalog: Path, expected: str, tmp_path: Path
+) -> None:
+    path = suite(catalog, tmp_path)
+    command = [
+        sys.executable,
+        "-c",
+        "from phoenix_runner.cli import main; main()",
+        "run",
+        str(path),
+    ]
+    command += ["--workers", "2"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    kept = tmp_path / "runs" / ".tasks"
+    wait_for(lambda: kept.is_dir() and len([p for p in kept.iterdir() if p.name[0] != "."]) >= 3)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not list((tmp_path / "runs").glob("[0-9a-f]*"))
+    again = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    first_line = again.stderr.splitlines()[0]
+    assert "kept from before" in first_line
+    [folder] = (tmp_path / "runs").glob("[0-9a-f]*")
+    assert verify_bundle(folder) == expected
+    assert not kept.exists()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+    """A Dask scheduler and two workers, each a process of its own."""
+    pytest.importorskip("distributed")
+    address_file = tmp_path / "scheduler.json"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    dask = [sys.executable, "-m", "dask"]
+    scheduler = subprocess.Popen(
+        [
+            *dask,
+            "scheduler",
+            "--port",
+            "0",
+            "--no-dashboard",
+            "--scheduler-file",
+            str(address_file),
+        ],
+        **quiet,
+    )  # type: ignore[call-overload]
+    wait_for(address_file.exists)
+    workers = [
+        subprocess.Popen(
+            [*dask, "worker", "--scheduler-file", str(address_file), "--nthreads", "1",
+             "--no-nanny", "--no-dashboard", "--local-directory", str(tmp_path / f"worker-{i}")],
+            **quiet,
+        )
+        for i in range(2)
+    ]  # type: ignore[call-overload]  # fmt: skip
+    import json
+
+    yield json.loads(address_file.read_text())["address"], workers
+    for process in (*workers, scheduler):
+        process.kill()
+        process.wait()
+
+
+def test_a_dask_cluster_gives_the_same_even_if_a_worker_is_killed(
+    catalog: Path, expected: str, tmp_path: Path, cluster: tuple[str, list[subprocess.Popen[bytes]]]
+) -> None:
+    address, workers = cluster
+    finished: list[int] = []
+
+    def kill_one(done: int, total: int, last: str) -> None:
+        finished.append(done)
+        if done == 2 and last:
+            workers[0].kill()
+
+    from phoenix_runner.executors import open_executor
+    from phoenix_runner.walk_forward import run_walk_forward
+
+    with open_executor("dask", workers=2, scheduler=address) as executor:
+        done = run_walk_forward(load_suite(suite(catalog, tmp_path)), executor, progress=kill_one)
+    assert workers[0].poll() is not None
+    assert verify_bundle(done.folder) == expected
+
+
+def test_a_scheduler_that_does_not_answer_is_one_clear_error(catalog: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from phoenix_runner.cli import main; main()", "run",
+               str(suite(catalog, tmp_path)), "--executor", "dask", "--scheduler",
+               "tcp://127.0.0.1:9"]  # fmt: skip
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 1
+    assert "scheduler must answer at tcp://127.0.0.1:9" in result.stderr.splitlines()[-1]
