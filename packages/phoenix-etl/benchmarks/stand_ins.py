@@ -51,6 +51,11 @@ def bare_parse(path: Path, name: str) -> int:
     return sum(batch.num_rows for batch in arrow_csv.open_csv(path, convert_options=options))
 
 
+def _catalog(folder: Path) -> ParquetDataCatalog:
+    folder.mkdir(parents=True, exist_ok=True)
+    return ParquetDataCatalog(str(folder))
+
+
 def _price(text: str) -> Price:
     return Price.from_decimal_dp(Decimal(text), 2)
 
@@ -61,7 +66,7 @@ def _size(text: str) -> Quantity:
 
 def quotes_by_rows(path: Path, catalog: Path) -> int:
     """bookTicker row by row into Nautilus objects, written by the catalog's own writer."""
-    writer = ParquetDataCatalog(str(catalog))
+    writer = _catalog(catalog)
     instrument = InstrumentId.from_str(INSTRUMENT)
     rows: list[QuoteTick] = []
     count = 0
@@ -89,7 +94,7 @@ def quotes_by_rows(path: Path, catalog: Path) -> int:
 
 def trades_by_rows(path: Path, catalog: Path) -> int:
     """aggTrades row by row into Nautilus objects, written by the catalog's own writer."""
-    writer = ParquetDataCatalog(str(catalog))
+    writer = _catalog(catalog)
     instrument = InstrumentId.from_str(INSTRUMENT)
     rows = []
     with path.open(newline="") as stream:
@@ -114,7 +119,7 @@ def trades_by_rows(path: Path, catalog: Path) -> int:
 def custom_by_rows(paths: list[Path], catalog: Path) -> int:
     """bookDepth or metrics row by row into custom data objects, written by the catalog's writer."""
     register_custom_data()
-    writer = ParquetDataCatalog(str(catalog))
+    writer = _catalog(catalog)
     count = 0
     for path in paths:
         make = _depth if "bookDepth" in path.name else _metrics
