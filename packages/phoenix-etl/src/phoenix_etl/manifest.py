@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from phoenix_schemas.datasets import Market, Period
 
+from phoenix_etl.crosschecks import CrossCheck
 from phoenix_etl.errors import CatalogError
 from phoenix_etl.partitions import InputCounts, PartitionStats, WrittenFile
 from phoenix_etl.source_rows import FileReport
@@ -114,6 +115,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     unrecognised: dict[str, str] = {}
     """Files under the raw roots that are not read, and why."""
     partitions: dict[str, PartitionEntry] = {}
+    crosschecks: dict[str, CrossCheck] = {}
+    """Datasets held against each other; keys are `<market>/<symbol>/<day>`."""
     manifest_sha256: str = ""
 
     def catalog_files(self) -> Iterable[WrittenFile]:
