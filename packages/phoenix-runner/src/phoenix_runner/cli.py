@@ -18,10 +18,12 @@ import click
 from phoenix_schemas.errors import PhoenixError
 
 if TYPE_CHECKING:
+    from phoenix_runner.experiment import Published
+    from phoenix_runner.progress import RunProgress
     from phoenix_runner.suite import Suite
 
 RUNS_DIR = click.option(
-    "--runs-dir", default="runs", show_default=True, help="Folder that holds the bundles."
+    "--runs-dir", default="runs", show_default=True, help="Folder (or URI) of the bundles."
 )
 SET = click.option(
     "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override a key (YAML)."
@@ -129,6 +131,186 @@ def sensitivity(
     _run(load_suite(suite, [*overrides, mode]), **options)
 
 
+@cli.command()
+@click.argument("suites", nargs=-1, required=True, type=click.Path(dir_okay=False))
+@click.option(
+    "--out",
+    default="contest.html",
+    show_default=True,
+    type=click.Path(dir_okay=False),
+    help="Page that sets them side by side.",
+)
+@click.option("--overwrite", is_flag=True, help="Run again what is finished.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes; default one per core.")
+@JSON
+@QUIET
+def contest(
+    suites: tuple[str, ...],
+    out: str,
+    overwrite: bool,
+    workers: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Run several SUITES, the first one being the baseline, and set their results side by side."""
+    from phoenix_runner.modes import run_experiment
+    from phoenix_runner.report.writing import write_comparison
+    from phoenix_runner.suite import load_suite
+    from phoenix_runner.terminal import contest_table
+
+    loaded = {suite.config.output.suite_name: suite for suite in map(load_suite, suites)}
+    if len(loaded) < len(suites):
+        raise click.UsageError("SUITES must have an output.suite_name of their own each")
+    done = {
+        name: run_experiment(suite, workers=workers, overwrite=overwrite, quiet=quiet)
+        for name, suite in loaded.items()
+    }
+    page = write_comparison({name: run.folder for name, run in done.items()}, Path(out))
+    if as_json:
+        runs = {n: {"folder": str(d.folder), **d.summary} for n, d in done.items()}
+        _print_json({"report": str(page), "runs": runs})
+    elif not quiet:
+        click.echo(contest_table(done), nl=False)
+        click.echo(f"report: {page}")
+
+
+HORIZONS = click.option(
+    "--horizons", default="1m,5m,15m", show_default=True, help="Forward times of the mid returns."
+)
+
+
+def _study_command[**P](function: Callable[P, None]) -> Callable[P, None]:
+    """What every command that studies a suite takes."""
+    for option in (QUIET, JSON, SET, click.argument("suite", type=click.Path(dir_okay=False))):
+        function = option(function)
+    return function
+
+
+@cli.command()
+@_study_command
+@HORIZONS
+def features(
+    suite: str, overrides: tuple[str, ...], horizons: str, as_json: bool, quiet: bool
+) -> None:
+    """Write features.parquet and labels.parquet of a SUITE: what signals said, what followed."""
+    from phoenix_runner.bundle import read_json
+    from phoenix_runner.remote_runs import with_local_output
+    from phoenix_runner.research.features import write_dataset
+    from phoenix_runner.suite import load_suite
+
+    loaded, remote = with_local_output(load_suite(suite, overrides))
+    with _replay_progress(loaded, quiet) as progress:
+        folder = write_dataset(loaded, horizons_ns=_durations(horizons), progress=progress)
+    place = str(folder) if remote is None else remote.upload(folder)
+    facts = read_json(folder, "dataset.json")
+    if as_json:
+        _print_json({"folder": place, **facts})
+    elif not quiet:
+        click.echo(f"{facts['rows']} rows of {', '.join(facts['signals'])}")
+        click.echo(f"dataset: {place}")
+
+
+@cli.command()
+@_study_command
+@HORIZONS
+@click.option("--signal", "signals", multiple=True, help="Only this signal; may be repeated.")
+@click.option("--draws", default=1000, show_default=True, help="Bootstrap draws.")
+def decay(
+    suite: str,
+    overrides: tuple[str, ...],
+    horizons: str,
+    signals: tuple[str, ...],
+    draws: int,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Say how well the signals of a SUITE order the returns that follow, and how fast that fades."""
+    from phoenix_runner.remote_runs import with_local_output
+    from phoenix_runner.research.studies import read_figures, run_decay
+    from phoenix_runner.suite import load_suite
+    from phoenix_runner.terminal import decay_table
+
+    loaded, remote = with_local_output(load_suite(suite, overrides))
+    with _replay_progress(loaded, quiet) as progress:
+        folder, found = run_decay(
+            loaded, signals=signals, horizons_ns=_durations(horizons), draws=draws,
+            progress=progress,
+        )  # fmt: skip
+    if remote is not None:
+        remote.upload(folder)
+    if as_json:
+        _print_json({"folder": str(folder), "decay": read_figures(folder / "decay.json")})
+    elif not quiet:
+        click.echo(decay_table(found), nl=False)
+        click.echo(f"report: {folder / 'report.html'}")
+
+
+@cli.command()
+@click.argument("run_name", metavar="RUN")
+@RUNS_DIR
+@click.option("--catalog", help="The run's catalog, if it is no longer where the run saw it.")
+@JSON
+def regimes(run_name: str, runs_dir: str, catalog: str | None, as_json: bool) -> None:
+    """Split a finished RUN's results by spread, volatility, toxicity and funding."""
+    from phoenix_runner.bundle import find_run
+    from phoenix_runner.remote_runs import runs_folder
+    from phoenix_runner.research.studies import read_figures, run_regimes
+    from phoenix_runner.terminal import regime_tables
+
+    folder, tables = run_regimes(find_run(run_name, runs_folder(runs_dir)), catalog)
+    if as_json:
+        _print_json({"folder": str(folder), "regimes": read_figures(folder / "regimes.json")})
+    else:
+        click.echo(regime_tables(tables), nl=False)
+        click.echo(f"report: {folder / 'report.html'}")
+
+
+@cli.command()
+@_study_command
+@click.option("--cuts", default=3, show_default=True, help="Times at which the future is cut off.")
+@click.option("--warmups", help="Also compare these lengths of warm-up, as 0s,1h,6h.")
+def lookahead(
+    suite: str,
+    overrides: tuple[str, ...],
+    cuts: int,
+    warmups: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Run a SUITE with its future cut off and altered; any earlier decision that changes is an error."""
+    from dataclasses import asdict
+
+    from phoenix_runner.research.lookahead import check_lookahead, compare_warmups
+    from phoenix_runner.suite import load_suite
+    from phoenix_runner.terminal import lookahead_text
+
+    loaded = load_suite(suite, overrides)
+    say = None if quiet else lambda text: click.echo(f"look-ahead: {text}", err=True)
+    checks = check_lookahead(loaded, cuts=cuts, say=say)
+    rows = compare_warmups(loaded, warmups.split(",")) if warmups else []
+    if as_json:
+        _print_json({"checks": [asdict(c) for c in checks], "warmups": [asdict(r) for r in rows]})
+    elif not quiet:
+        click.echo(lookahead_text(checks, rows), nl=False)
+
+
+def _durations(text: str) -> list[int]:
+    from phoenix_runner.config import duration_ns
+
+    try:
+        return [duration_ns(part.strip()) for part in text.split(",")]
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _replay_progress(suite: Suite, quiet: bool) -> RunProgress:
+    from phoenix_runner.progress import RunProgress
+
+    time = suite.config.time
+    name = suite.config.output.suite_name
+    return RunProgress(name, time.start_ns - time.warmup_ns, time.end_ns, quiet=quiet)
+
+
 def _suite_in_mode(suite: str, overrides: tuple[str, ...], kind: str) -> Suite:
     from phoenix_runner.suite import load_suite
 
@@ -139,13 +321,18 @@ def _suite_in_mode(suite: str, overrides: tuple[str, ...], kind: str) -> Suite:
     return loaded
 
 
+def _published(done: Published) -> dict[str, Any]:
+    place = {} if done.address is None else {"address": done.address}
+    return {"folder": str(done.folder), **place, "reused": done.reused, **done.summary}
+
+
 def _run(suite: Suite, *, as_json: bool, quiet: bool, **options: Any) -> None:
     from phoenix_runner.modes import run_experiment
     from phoenix_runner.terminal import describe
 
     done = run_experiment(suite, quiet=quiet, **options)
     if as_json:
-        _print_json({"folder": str(done.folder), "reused": done.reused, **done.summary})
+        _print_json(_published(done))
     elif not quiet:
         click.echo(describe(done))
 
@@ -158,15 +345,18 @@ def _run(suite: Suite, *, as_json: bool, quiet: bool, **options: Any) -> None:
 @JSON
 @QUIET
 def demo(folder: str, seed: int, as_json: bool, quiet: bool) -> None:
-    """Make a synthetic day, ingest it, run EMA cross on it, and show the report. Needs nothing."""
+    """Simulate four days, ingest them, run EMA cross, Phoenix LPI and a walk-forward. Needs nothing."""
     from phoenix_runner.demo import run_demo
     from phoenix_runner.terminal import describe
 
     done = run_demo(Path(folder), seed=seed, quiet=quiet)
     if as_json:
-        _print_json({"folder": str(done.folder), "reused": done.reused, **done.summary})
+        runs = {name: _published(run) for name, run in done.runs.items()}
+        _print_json({"comparison": str(done.comparison), "runs": runs})
     elif not quiet:
-        click.echo(describe(done))
+        for run in done.runs.values():
+            click.echo(describe(run) + "\n")
+        click.echo(f"side by side: {done.comparison}")
 
 
 @cli.group()
@@ -207,8 +397,9 @@ def report(run_name: str, runs_dir: str, as_json: bool) -> None:
     """Draw the report of a finished RUN (its folder, or the start of its id) again."""
     from phoenix_runner.bundle import find_run, verify_bundle
     from phoenix_runner.modes import draw_report
+    from phoenix_runner.remote_runs import runs_folder
 
-    folder = find_run(run_name, Path(runs_dir))
+    folder = find_run(run_name, runs_folder(runs_dir))
     verify_bundle(folder)
     page = draw_report(folder)
     if as_json:
@@ -224,9 +415,10 @@ def runs(runs_dir: str, as_json: bool) -> None:
     """List finished runs, newest first."""
     from phoenix_runner.bundle import finished_runs
     from phoenix_runner.errors import NoDataError
+    from phoenix_runner.remote_runs import runs_folder
     from phoenix_runner.terminal import list_runs, runs_table
 
-    found = list_runs(finished_runs(Path(runs_dir)))
+    found = list_runs(finished_runs(runs_folder(runs_dir)))
     if as_json:
         _print_json(found)
     elif not found:
@@ -243,9 +435,11 @@ def runs(runs_dir: str, as_json: bool) -> None:
 def compare(first: str, second: str, runs_dir: str, as_json: bool) -> None:
     """Show what differs between two runs: config, data, versions, results."""
     from phoenix_runner.bundle import find_run
+    from phoenix_runner.remote_runs import runs_folder
     from phoenix_runner.terminal import compare_runs, comparison_table
 
-    folders = [find_run(name, Path(runs_dir)) for name in (first, second)]
+    root = runs_folder(runs_dir)
+    folders = [find_run(name, root) for name in (first, second)]
     differences = compare_runs(*folders)
     if as_json:
         _print_json(differences)

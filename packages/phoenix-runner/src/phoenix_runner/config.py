@@ -160,6 +160,13 @@ class TimeSection(Section, frozen=True, kw_only=True):
         return duration_ns(self.warmup)
 
 
+class Screen(Section, frozen=True, kw_only=True):
+    """Put all sets in order by batch signals and a simple fill rule first, see `screening`."""
+
+    keep: Annotated[int, msgspec.Meta(ge=1)] = 5
+    """How many of the best are replayed on each training range, where the choice is made."""
+
+
 class Search(Section, frozen=True, kw_only=True):
     """Parameter sets to try: each key path of the suite with its values."""
 
@@ -168,6 +175,8 @@ class Search(Section, frozen=True, kw_only=True):
     method: Literal["grid", "random"] = "grid"
     """Every combination, or `samples` of them drawn from `determinism_seed`."""
     samples: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    screen: Screen | None = None
+    """None replays every set. Of a walk-forward only."""
 
     def __post_init__(self) -> None:
         for key, values in self.parameters.items():
@@ -310,10 +319,12 @@ class ExecutionSection(Section, frozen=True, kw_only=True):
     fees: FeesSection = FeesSection()
     latency: LatencySection = LatencySection()
     fill: FillSection = FillSection()
-    trade_execution: bool = False
-    """Trades of the archive fill resting orders."""
-    queue_position: bool = False
-    """A resting order waits until the size displayed ahead of it has traded."""
+    trade_execution: bool | None = None
+    """Trades of the archive fill resting orders. Default: on if trades are replayed and the strategy
+    posts limit orders."""
+    queue_position: bool | None = None
+    """A resting order waits until the size displayed ahead of it has traded. Default: as
+    `trade_execution`."""
     liquidity_consumption: bool = False
     """Displayed size that was taken is gone until the quote changes."""
     bar_execution: BarExecutionSection | None = None
@@ -321,7 +332,7 @@ class ExecutionSection(Section, frozen=True, kw_only=True):
     liquidation: LiquidationSection = LiquidationSection()
 
     def __post_init__(self) -> None:
-        if self.queue_position and not self.trade_execution:
+        if self.queue_position and self.trade_execution is False:
             raise ValueError(
                 "queue_position must go with trade_execution: true; only trades move a queue"
             )
