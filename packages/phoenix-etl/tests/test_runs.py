@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from phoenix_etl import pipeline
+from phoenix_etl import scheduler
 from phoenix_etl.coverage import coverage_of
 from phoenix_etl.errors import CatalogError, NothingFoundError
 from phoenix_schemas.timestamps import parse_utc
@@ -325,14 +325,14 @@ def test_a_source_that_changes_during_the_run_is_noticed(dumps, catalog, monkeyp
     catalog.ingest()
     tree = catalog.tree()
     dumps.add("bookTicker", "2024-01-02", [quote(4, T0 + DAY + 9)])
-    real = pipeline.read_source
+    real = scheduler.read_source
 
     def read_source(source: Any, *args: Any, **kwargs: Any) -> Any:
         if source.path == first:  # known, and read again for the day it shares
             dumps.add("bookTicker", "2024-01-01", [quote(1, T0), quote(9, T0 + DAY + 3)])
         return real(source, *args, **kwargs)
 
-    monkeypatch.setattr(pipeline, "read_source", read_source)
+    monkeypatch.setattr(scheduler, "read_source", read_source)
     result = catalog.ingest()
     assert "changed while it was ingested; run the same command again" in result.failed[first]
     assert catalog.data() == {n: s for n, s in tree.items() if n.startswith("data/")}
@@ -366,7 +366,7 @@ def test_workers_and_their_order_change_no_byte(dumps, catalog, another, monkeyp
     dumps.add("klines", "2024-01", [kline(0, start=T0 + n * DAY) for n in range(30)])
     dumps.put("futures/daily/aggTrades/BTCUSDT-aggTrades-2024-01-09.csv", "bad\n")
     catalog.ingest(ingest_workers=1)
-    monkeypatch.setattr(pipeline, "_INLINE_BYTES", 0)
+    monkeypatch.setattr(scheduler, "_INLINE_BYTES", 0)
     result = another.ingest(ingest_workers=2)
     assert len(result.failed) == 1
     assert catalog.tree() == another.tree()

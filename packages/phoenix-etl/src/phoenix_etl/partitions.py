@@ -37,6 +37,7 @@ from phoenix_etl import durable
 from phoenix_etl.arrays import int64_array, numbers, scaled_decimal, text_array
 from phoenix_etl.hashing import BackgroundHash
 from phoenix_etl.parsing import SCALED, Precisions
+from phoenix_etl.trade_totals import TradeSum, TradeTotals, trade_target
 
 ROW_GROUP_ROWS = 100_000
 _REPEATED = ("instrument_id", "type", "data_type", "aggressor_side")
@@ -114,9 +115,14 @@ class PartitionStats(msgspec.Struct, frozen=True, kw_only=True):
     frozen_snapshots: int = 0
     frozen_since: int | None = None
     blank_cells: int = 0
+    totals: TradeTotals | None = None
+    """Of trades: what they add up to."""
 
 
 MAX_GAPS = 20
+FILLS_KEY = "phoenix_fills_by_minute"
+"""In the metadata of a file of trades: how many trades each minute of the day had, which joined trades
+do not tell by themselves."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +177,7 @@ def build_partition(task: PartitionTask) -> Partition:
         return Partition((), (), inputs, None, tuple(losers.conflicts))
 
     slices = _Slices(rows, order, keep, is_ordered, task.memory_budget_bytes)
-    stats = _StatsOfDay(task.spec)
+    stats = _StatsOfDay(task.spec, task.precisions)
     with ExitStack() as stack:
         writers = [
             stack.enter_context(
@@ -189,8 +195,8 @@ def build_partition(task: PartitionTask) -> Partition:
             stats.add(table)
             for writer in writers:
                 writer.write(table)
-        files = tuple(writer.finish() for writer in writers)
-        staged = tuple(writer.staged for writer in writers)
+        files = tuple(writer.finish(stats.fills_by_minute) for writer in writers)
+    staged = tuple(writer.staged for writer in writers)
     return Partition(files, staged, inputs, stats.result(), tuple(losers.conflicts))
 
 
@@ -372,19 +378,8 @@ class _TargetWriter:
             price = task.precisions.of(Kind.PRICE_8)
         self._schema = self._type.schema(self._identifier, price, task.precisions.size)
         self.path = f"{self._type.folder(self._identifier)}/{file_name(self._first, self._last)}"
-        staged.parent.mkdir(parents=True, exist_ok=True)
-        self._sink = _HashingFile(staged)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="parquet")
         self._writing: Future[None] | None = None
-        self._writer = pq.ParquetWriter(
-            pa.PythonFile(self._sink, mode="w"),
-            self._schema,
-            compression="zstd",
-            compression_level=1,
-            use_dictionary=[n for n in _REPEATED if n in self._schema.names],
-            column_encoding=dict.fromkeys(_TIMES, "DELTA_BINARY_PACKED"),
-            write_statistics=list(_TIMES),
-        )
         self._rest: list[pa.Table] = []
         self._rest_rows = 0
         self._rows = 0
@@ -400,16 +395,34 @@ class _TargetWriter:
                 self._flush()
 
     def __enter__(self) -> Self:
+        self.staged.parent.mkdir(parents=True, exist_ok=True)
+        self._sink = _HashingFile(self.staged)
+        try:
+            self._writer = pq.ParquetWriter(
+                pa.PythonFile(self._sink, mode="w"),
+                self._schema,
+                compression="zstd",
+                compression_level=1,
+                use_dictionary=[n for n in _REPEATED if n in self._schema.names],
+                column_encoding=dict.fromkeys(_TIMES, "DELTA_BINARY_PACKED"),
+                write_statistics=list(_TIMES),
+            )
+        except BaseException:
+            self._sink.release()
+            raise
         return self
 
     def __exit__(self, *_error: object) -> None:
         self._thread.shutdown(cancel_futures=True)
         self._sink.release()
 
-    def finish(self) -> WrittenFile:
+    def finish(self, fills_by_minute: np.ndarray | None) -> WrittenFile:
         if self._rest_rows:
             self._flush()
         self._await_writing()
+        if fills_by_minute is not None:
+            counts = ",".join(map(str, fills_by_minute.tolist()))
+            self._writer.add_key_value_metadata({FILLS_KEY: counts})
         self._writer.close()
         size = self._sink.finish()
         return WrittenFile(
@@ -495,6 +508,8 @@ class _HashingFile:
         return self._stream.closed
 
     def write(self, data: bytes) -> int:
+        if self.closed:  # after a failure: a writer that was given up still closes itself
+            return len(data)
         self._hash.update(data)
         self._size += len(data)
         self._stream.write(data)
@@ -529,8 +544,9 @@ def _longest(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
 class _StatsOfDay:
     """Collects [PartitionStats][] over tables in order."""
 
-    def __init__(self, spec: DatasetSpec) -> None:
+    def __init__(self, spec: DatasetSpec, precisions: Precisions) -> None:
         self._spec = spec
+        self._trades = TradeSum(spec, precisions.size) if trade_target(spec) else None
         self._first: int | None = None
         self._last = 0
         self._gaps: list[tuple[int, int]] = []
@@ -552,6 +568,8 @@ class _StatsOfDay:
         self._last = int(ts[-1])
         if self._spec.continuous_ids is not None:
             self._add_ids(table, *self._spec.continuous_ids)
+        if self._trades is not None:
+            self._trades.add(table)
         names = set(table.column_names)
         if {"best_bid_price", "best_ask_price"} <= names:
             bid = numbers(table.column("best_bid_price"))
@@ -566,6 +584,10 @@ class _StatsOfDay:
             )
         if self._spec.name == "bookDepth":
             self._add_snapshots(table, ts)
+
+    @property
+    def fills_by_minute(self) -> np.ndarray | None:
+        return None if self._trades is None else self._trades.by_minute
 
     def _count(self, name: str, mask: np.ndarray) -> None:
         self._counts[name] = self._counts.get(name, 0) + int(np.count_nonzero(mask))
@@ -619,5 +641,6 @@ class _StatsOfDay:
             frozen_since=self._frozen_since,
             first_id=self._first_id,
             last_id=self._last_id,
+            totals=None if self._trades is None else self._trades.result(),
             **self._counts,
         )

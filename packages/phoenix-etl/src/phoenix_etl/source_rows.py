@@ -34,6 +34,7 @@ from phoenix_etl.parsing import (
     written_decimals,
 )
 from phoenix_etl.reading import Block, SourceReader
+from phoenix_etl.trade_totals import TradeSum, TradeTotals, trade_target
 
 SMALL_FILE_REJECTS = 10
 """A file may lose this many rows (but no more than a tenth) whatever its share of rejects allows."""
@@ -81,6 +82,8 @@ class FileReport(msgspec.Struct, frozen=True, kw_only=True):
     last_ts_event: int | None
     days: dict[str, int]
     reject_reasons: dict[str, int]
+    replaced_totals: dict[str, TradeTotals] = {}
+    """Of trades: what the superseded rows of each day add up to."""
 
 
 @dataclass
@@ -98,6 +101,7 @@ class _Tally:
     last_ts: int | None = None
     days: dict[dt.date, int] = field(default_factory=dict)
     reasons: dict[str, int] = field(default_factory=dict)
+    replaced: dict[dt.date, TradeSum] = field(default_factory=dict)
     last_key: tuple[Any, ...] | None = None
 
 
@@ -162,6 +166,7 @@ def read_source(
         last_ts_event=tally.last_ts,
         days={day.isoformat(): count for day, count in sorted(tally.days.items())},
         reject_reasons=dict(sorted(tally.reasons.items())),
+        replaced_totals={d.isoformat(): s.result() for d, s in sorted(tally.replaced.items())},
     )
     accounted = sum(tally.days.values()) + tally.rejected + tally.out_of_range + tally.superseded
     if accounted != tally.rows_read:
@@ -299,6 +304,10 @@ def _route(
                 replaced = keep & (ts_event >= begin) & (ts_event < begin + NS_PER_DAY)
                 tally.superseded += int(np.count_nonzero(replaced))
                 keep &= ~replaced
+                if trade_target(file.spec) is not None:
+                    if day not in tally.replaced:
+                        tally.replaced[day] = TradeSum(file.spec, options.precisions.size)
+                    tally.replaced[day].add(table.filter(mask_array(replaced)))
     if not keep.all():
         table = table.filter(mask_array(keep))
         ts_init = ts_init[keep]
