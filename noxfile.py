@@ -28,7 +28,7 @@ BELOW = {
 nox.needs_version = ">=2025.5"
 nox.options.default_venv_backend = "uv"
 nox.options.error_on_missing_interpreters = True
-nox.options.sessions = ["lint", "types", "tests", "alone", "integration", "docs"]
+nox.options.sessions = ["lint", "types", "tests", "alone", "integration", "object_store", "docs"]
 
 # `uv run nox` puts uv beside the interpreter or on PATH; README's command keeps it in .uv/bin.
 os.environ["PATH"] = os.pathsep.join([str(ROOT / ".uv" / "bin"), os.environ["PATH"]])
@@ -102,6 +102,22 @@ def integration(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHONS[0])
+def object_store(session: nox.Session) -> None:
+    """A catalog on a local S3-compatible server, started for the test from its own environment."""
+    install(session, PACKAGES, *group("test"))
+    server = Path(session.create_tmp()).resolve() / "s3-server"
+    session.run("uv", "venv", "--quiet", "--clear", str(server), external=True)
+    session.run(
+        "uv", "pip", "install", "--quiet", "--no-config", "--python", str(server / "bin" / "python"),
+        "-r", str(ROOT / "tests-integration" / "s3-server.txt"), external=True,
+    )  # fmt: skip
+    session.run(
+        "pytest", "tests-integration/test_object_store.py", *session.posargs,
+        env={"PHOENIX_S3_SERVER": str(server / "bin" / "moto_server")},
+    )  # fmt: skip
+
+
+@nox.session(python=PYTHONS[0])
 def docs(session: nox.Session) -> None:
     """Run the code of README, docs and package READMEs; check every relative link."""
     install(session, PACKAGES, *group("test"))
@@ -117,6 +133,28 @@ def bench(session: nox.Session) -> None:
             (ROOT / "packages" / f"phoenix-{package}" / "benchmarks").glob("bench_*.py")
         ):
             session.run("python", str(script.relative_to(ROOT)), *session.posargs)
+
+
+@nox.session(python=PYTHONS[0])
+def acceptance(session: nox.Session) -> None:
+    """EMA cross against Phoenix and Phoenix LPI, walked forward over a simulated month (long)."""
+    install(session, PACKAGES)
+    folder = Path("data/acceptance")
+    if not (folder / "raw").exists():
+        session.run(
+            "phoenix-etl", "synth", "--profile", "month", "--out", str(folder / "raw"),
+            "--start", "2024-01-01", "--days", "32",
+        )  # fmt: skip
+    session.run(
+        "phoenix-etl", "ingest", "--config", "configs/etl.yaml",
+        "--raw-root", str(folder / "raw"), "--catalog", str(folder / "catalog"),
+    )  # fmt: skip
+    suites = [
+        f"configs/acceptance/{name}_month.yaml" for name in ("ema_cross", "phoenix", "phoenix_lpi")
+    ]
+    session.run(
+        "phoenix", "contest", *suites, "--out", str(folder / "contest.html"), *session.posargs
+    )
 
 
 @nox.session(python=PYTHONS[0])

@@ -97,7 +97,7 @@ def test_a_suite_without_a_strategy_runs_ema_cross(tmp_path: Path) -> None:
          "at $.execution.bar_execution: must be given when data.include has no QuoteTick"),
         ("{spread_bps: 2}", "{spread_bps: -2}", "expected float >= 0.0, was -2"),
         ("  bar_execution: {spread_bps: 2}",
-         "  bar_execution: {spread_bps: 2}\n  queue_position: true",
+         "  bar_execution: {spread_bps: 2}\n  queue_position: true\n  trade_execution: false",
          "queue_position must go with trade_execution: true"),
         ("  bar_execution: {spread_bps: 2}",
          "  bar_execution: {spread_bps: 2}\n  trade_execution: true",
@@ -153,11 +153,90 @@ def probe_values(**sections: Any) -> dict[str, Any]:
 
 
 def test_limit_orders_beside_trades_need_a_queue() -> None:
-    realistic = {"trade_execution": True, "queue_position": True}
-    suite_from(probe_values(execution=realistic), source="ok")
-    for execution in ({}, {"trade_execution": True}):
+    # Left open, they are decided as the strategy needs them, and written out.
+    decided = suite_from(probe_values(execution={}), source="ok").to_builtins()["execution"]
+    assert (decided["trade_execution"], decided["queue_position"]) == (True, True)
+    market = suite_from(
+        probe_values(execution={}, strategy={"name": "probe_strategies:PROBE"}), source="ok"
+    )
+    assert market.config.execution.trade_execution is False
+    for execution in (
+        {"trade_execution": False}, {"queue_position": False},
+        {"trade_execution": True, "queue_position": False},
+    ):  # fmt: skip
         with pytest.raises(PhoenixError, match="posts limit orders beside trades; without them"):
             suite_from(probe_values(execution=execution), source="wrong")
+
+
+PUBLISHED = """\
+schema_version: "1"
+catalog:
+  path: data/catalog/BTCUSDT
+  manifest_path: data/catalog/BTCUSDT/manifest.json
+  instrument_specs_path: null
+output:
+  dir: runs
+  suite_name: phoenix_lpi
+  overwrite: false
+universe:
+  venue: BINANCE
+  instrument_ids: [BTCUSDT.BINANCE]
+  oms_type: NETTING
+  account_type: MARGIN
+  base_currency: USDT
+  starting_balances: ["100000 USDT"]
+data:
+  include: [QuoteTick, TradeTick, BinanceBookDepthPct, BinanceOiMetrics, BinanceFundingRate]
+time:
+  start_utc: "2023-10-16T00:00:00Z"
+  end_utc: "2023-10-17T00:00:00Z"
+  warmup: 0s
+mode:
+  kind: single
+strategy:
+  name: phoenix_lpi
+  config:
+    trade_size: "0.01"
+    bucket_mode: time
+    bucket_interval_ms: 10000
+    bucket_notional_threshold: 1000000
+    eta_bps: 5.0
+    use_depth_pct: true
+    depth_pct_abs: 5.0
+    min_depth_notional: 0.0
+    depth_max_age_ms: 5000
+    use_zscore: true
+    z_window_buckets: 600
+    z_min_count: 30
+    theta_lpi: 2.0
+    theta_exh_low: -0.5
+    theta_exh_high: 0.5
+    lpi_exit_abs: 0.5
+    lev_min: null
+    max_rel_spread_bps: 20.0
+    quote_max_age_ms: 1000
+    momentum_use_market: true
+    mean_rev_post_only: true
+    mean_rev_improve_ticks: 0
+    entry_ttl_buckets: 5
+    max_hold_buckets_momentum: 10
+    max_hold_buckets_mean_rev: 60
+    close_positions_on_stop: true
+    reduce_only_on_stop: true
+determinism_seed: 42
+"""
+"""The published suite: its keys and values as published."""
+
+
+def test_the_published_suite_loads_after_two_edits(tmp_path: Path) -> None:
+    wrong = refused(tmp_path, PUBLISHED)
+    assert "did you mean BTCUSDT-PERP.BINANCE?" in wrong
+    edited = PUBLISHED.replace("BTCUSDT.BINANCE", "BTCUSDT-PERP.BINANCE").replace(
+        "depth_max_age_ms: 5000", "depth_max_age_ms: 60000"
+    )
+    suite = load(tmp_path, edited)
+    assert suite.spec.name == "phoenix_lpi"
+    assert suite.config.execution.queue_position is True
 
 
 def test_pinned_estimators_must_have_the_pinned_version() -> None:

@@ -151,10 +151,12 @@ def collecting_here() -> Iterator[None]:
     """
     automatic = gc.isenabled()
     gc.disable()
+    gc.freeze()  # what lives already is not looked through again and again
     try:
         yield
     finally:
         gc.collect()
+        gc.unfreeze()
         if automatic:
             gc.enable()
 

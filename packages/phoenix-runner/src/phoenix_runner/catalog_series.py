@@ -8,6 +8,7 @@ beyond the window that is asked for.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -22,7 +23,11 @@ from pyarrow import fs
 from phoenix_runner.errors import NoDataError, RunnerError
 
 
-class CatalogOrderError(RunnerError):
+class CatalogError(RunnerError):
+    """A catalog cannot be reached or read."""
+
+
+class CatalogOrderError(CatalogError):
     """Stored rows do not ascend in `ts_init`; the file did not come from an ingest."""
 
 
@@ -44,15 +49,20 @@ class Catalog:
 
     @classmethod
     def open(cls, path: str) -> Catalog:
-        """The catalog at a path; NoDataError if there is none."""
-        if "://" in path:
-            filesystem, root = fs.FileSystem.from_uri(path)
-        else:
-            filesystem, root = fs.LocalFileSystem(), path
-        catalog = cls(filesystem, root.rstrip("/"))
-        if catalog.filesystem.get_file_info(f"{catalog.root}/data").type != fs.FileType.Directory:
+        """The catalog at a path; NoDataError if there is none, CatalogError if it cannot be read."""
+        try:
+            if "://" in path:
+                filesystem, root = fs.FileSystem.from_uri(path)
+            else:
+                filesystem, root = fs.LocalFileSystem(), path
+            catalog = cls(filesystem, root.rstrip("/"))
+            found = catalog.filesystem.get_file_info(f"{catalog.root}/data").type
+        except (OSError, ValueError) as error:  # pyarrow's errors of paths and of networks
+            why = str(error).partition(" Details:")[0]
+            raise CatalogError(f"{_public(path)}: catalog must be reachable ({why})") from None
+        if found != fs.FileType.Directory:
             raise NoDataError(
-                f"{path}: no catalog here (no data folder); make one with `phoenix-etl ingest`, "
+                f"{_public(path)}: no catalog here (no data folder); make one with `phoenix-etl ingest`, "
                 "or correct catalog.path"
             )
         return catalog
@@ -80,6 +90,15 @@ class Catalog:
         selector = fs.FileSelector(f"{self.root}/data/{kind.directory}", allow_not_found=True)
         infos = self.filesystem.get_file_info(selector)
         return sorted(i.base_name for i in infos if i.type == fs.FileType.Directory)
+
+
+def _public(path: str) -> str:
+    """A path without the credentials that a URI may carry.
+
+    >>> _public("s3://key:secret@bucket/catalog?scheme=http"), _public("data/catalog")
+    ('s3://bucket/catalog', 'data/catalog')
+    """
+    return re.sub(r"^(\w+://)(?:[^@/]*@)?([^?]*).*$", r"\1\2", path)
 
 
 def init_times(table: pa.Table) -> NDArray[np.int64]:

@@ -18,6 +18,7 @@ import click
 from phoenix_schemas.errors import PhoenixError
 
 if TYPE_CHECKING:
+    from phoenix_runner.progress import RunProgress
     from phoenix_runner.suite import Suite
 
 RUNS_DIR = click.option(
@@ -127,6 +128,179 @@ def sensitivity(
         axes.append(f"{key}: [{values}]")
     mode = f"mode={{kind: sweep, search: {{parameters: {{{', '.join(axes)}}}}}}}"
     _run(load_suite(suite, [*overrides, mode]), **options)
+
+
+@cli.command()
+@click.argument("suites", nargs=-1, required=True, type=click.Path(dir_okay=False))
+@click.option(
+    "--out",
+    default="contest.html",
+    show_default=True,
+    type=click.Path(dir_okay=False),
+    help="Page that sets them side by side.",
+)
+@click.option("--overwrite", is_flag=True, help="Run again what is finished.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes; default one per core.")
+@JSON
+@QUIET
+def contest(
+    suites: tuple[str, ...],
+    out: str,
+    overwrite: bool,
+    workers: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Run several SUITES, the first one being the baseline, and set their results side by side."""
+    from phoenix_runner.modes import run_experiment
+    from phoenix_runner.report.writing import write_comparison
+    from phoenix_runner.suite import load_suite
+    from phoenix_runner.terminal import contest_table
+
+    loaded = {suite.config.output.suite_name: suite for suite in map(load_suite, suites)}
+    if len(loaded) < len(suites):
+        raise click.UsageError("SUITES must have an output.suite_name of their own each")
+    done = {
+        name: run_experiment(suite, workers=workers, overwrite=overwrite, quiet=quiet)
+        for name, suite in loaded.items()
+    }
+    page = write_comparison({name: run.folder for name, run in done.items()}, Path(out))
+    if as_json:
+        runs = {n: {"folder": str(d.folder), **d.summary} for n, d in done.items()}
+        _print_json({"report": str(page), "runs": runs})
+    elif not quiet:
+        click.echo(contest_table(done), nl=False)
+        click.echo(f"report: {page}")
+
+
+HORIZONS = click.option(
+    "--horizons", default="1m,5m,15m", show_default=True, help="Forward times of the mid returns."
+)
+
+
+def _study_command[**P](function: Callable[P, None]) -> Callable[P, None]:
+    """What every command that studies a suite takes."""
+    for option in (QUIET, JSON, SET, click.argument("suite", type=click.Path(dir_okay=False))):
+        function = option(function)
+    return function
+
+
+@cli.command()
+@_study_command
+@HORIZONS
+def features(
+    suite: str, overrides: tuple[str, ...], horizons: str, as_json: bool, quiet: bool
+) -> None:
+    """Write features.parquet and labels.parquet of a SUITE: what signals said, what followed."""
+    from phoenix_runner.bundle import read_json
+    from phoenix_runner.research.features import write_dataset
+    from phoenix_runner.suite import load_suite
+
+    loaded = load_suite(suite, overrides)
+    with _replay_progress(loaded, quiet) as progress:
+        folder = write_dataset(loaded, horizons_ns=_durations(horizons), progress=progress)
+    facts = read_json(folder, "dataset.json")
+    if as_json:
+        _print_json({"folder": str(folder), **facts})
+    elif not quiet:
+        click.echo(f"{facts['rows']} rows of {', '.join(facts['signals'])}")
+        click.echo(f"dataset: {folder}")
+
+
+@cli.command()
+@_study_command
+@HORIZONS
+@click.option("--signal", "signals", multiple=True, help="Only this signal; may be repeated.")
+@click.option("--draws", default=1000, show_default=True, help="Bootstrap draws.")
+def decay(
+    suite: str,
+    overrides: tuple[str, ...],
+    horizons: str,
+    signals: tuple[str, ...],
+    draws: int,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Say how well the signals of a SUITE order the returns that follow, and how fast that fades."""
+    from phoenix_runner.research.studies import read_figures, run_decay
+    from phoenix_runner.suite import load_suite
+    from phoenix_runner.terminal import decay_table
+
+    loaded = load_suite(suite, overrides)
+    with _replay_progress(loaded, quiet) as progress:
+        folder, found = run_decay(
+            loaded, signals=signals, horizons_ns=_durations(horizons), draws=draws,
+            progress=progress,
+        )  # fmt: skip
+    if as_json:
+        _print_json({"folder": str(folder), "decay": read_figures(folder / "decay.json")})
+    elif not quiet:
+        click.echo(decay_table(found), nl=False)
+        click.echo(f"report: {folder / 'report.html'}")
+
+
+@cli.command()
+@click.argument("run_name", metavar="RUN")
+@RUNS_DIR
+@JSON
+def regimes(run_name: str, runs_dir: str, as_json: bool) -> None:
+    """Split a finished RUN's results by spread, volatility, toxicity and funding."""
+    from phoenix_runner.bundle import find_run
+    from phoenix_runner.research.studies import read_figures, run_regimes
+    from phoenix_runner.terminal import regime_tables
+
+    folder, tables = run_regimes(find_run(run_name, Path(runs_dir)))
+    if as_json:
+        _print_json({"folder": str(folder), "regimes": read_figures(folder / "regimes.json")})
+    else:
+        click.echo(regime_tables(tables), nl=False)
+        click.echo(f"report: {folder / 'report.html'}")
+
+
+@cli.command()
+@_study_command
+@click.option("--cuts", default=3, show_default=True, help="Times at which the future is cut off.")
+@click.option("--warmups", help="Also compare these lengths of warm-up, as 0s,1h,6h.")
+def lookahead(
+    suite: str,
+    overrides: tuple[str, ...],
+    cuts: int,
+    warmups: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Run a SUITE with its future cut off and altered; any earlier decision that changes is an error."""
+    from dataclasses import asdict
+
+    from phoenix_runner.research.lookahead import check_lookahead, compare_warmups
+    from phoenix_runner.suite import load_suite
+    from phoenix_runner.terminal import lookahead_text
+
+    loaded = load_suite(suite, overrides)
+    say = None if quiet else lambda text: click.echo(f"look-ahead: {text}", err=True)
+    checks = check_lookahead(loaded, cuts=cuts, say=say)
+    rows = compare_warmups(loaded, warmups.split(",")) if warmups else []
+    if as_json:
+        _print_json({"checks": [asdict(c) for c in checks], "warmups": [asdict(r) for r in rows]})
+    elif not quiet:
+        click.echo(lookahead_text(checks, rows), nl=False)
+
+
+def _durations(text: str) -> list[int]:
+    from phoenix_runner.config import duration_ns
+
+    try:
+        return [duration_ns(part.strip()) for part in text.split(",")]
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _replay_progress(suite: Suite, quiet: bool) -> RunProgress:
+    from phoenix_runner.progress import RunProgress
+
+    time = suite.config.time
+    name = suite.config.output.suite_name
+    return RunProgress(name, time.start_ns - time.warmup_ns, time.end_ns, quiet=quiet)
 
 
 def _suite_in_mode(suite: str, overrides: tuple[str, ...], kind: str) -> Suite:

@@ -310,10 +310,12 @@ class ExecutionSection(Section, frozen=True, kw_only=True):
     fees: FeesSection = FeesSection()
     latency: LatencySection = LatencySection()
     fill: FillSection = FillSection()
-    trade_execution: bool = False
-    """Trades of the archive fill resting orders."""
-    queue_position: bool = False
-    """A resting order waits until the size displayed ahead of it has traded."""
+    trade_execution: bool | None = None
+    """Trades of the archive fill resting orders. Default: on if trades are replayed and the strategy
+    posts limit orders."""
+    queue_position: bool | None = None
+    """A resting order waits until the size displayed ahead of it has traded. Default: as
+    `trade_execution`."""
     liquidity_consumption: bool = False
     """Displayed size that was taken is gone until the quote changes."""
     bar_execution: BarExecutionSection | None = None
@@ -321,7 +323,7 @@ class ExecutionSection(Section, frozen=True, kw_only=True):
     liquidation: LiquidationSection = LiquidationSection()
 
     def __post_init__(self) -> None:
-        if self.queue_position and not self.trade_execution:
+        if self.queue_position and self.trade_execution is False:
             raise ValueError(
                 "queue_position must go with trade_execution: true; only trades move a queue"
             )

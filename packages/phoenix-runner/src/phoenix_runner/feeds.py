@@ -165,7 +165,7 @@ def _stored(
     if makes_bars:
         feed.trade_bars = TradeBars(instrument_id, spec.price_precision, spec.size_precision)
         needed = "TradeTick" in suite.spec.data_types(suite.settings)
-        feed.delivered = needed or suite.config.execution.trade_execution
+        feed.delivered = needed or bool(suite.config.execution.trade_execution)
     assumed = suite.config.execution.bar_execution
     if assumed is not None and (is_bar or makes_bars):
         feed.market = BarMarket(

@@ -6,6 +6,9 @@ settings as the type of `strategy.config`, so that an error in them names file, 
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +22,9 @@ from phoenix_strategies import registry
 from phoenix_strategies.registry import StrategySpec
 from phoenix_strategies.settings import StrategySettings
 
+from phoenix_runner.catalog_series import Catalog
 from phoenix_runner.config import Section, StrategySection, SuiteConfig
-from phoenix_runner.errors import SuiteError
+from phoenix_runner.errors import RunnerError, SuiteError
 
 SPECS_FILE = "instrument_specs.yaml"
 """Name of the specs that an ingest copies beside its catalog."""
@@ -150,23 +154,21 @@ def _checked(config: SuiteConfig, source: str) -> Suite:
         )
     if config.data.bars_from_trades and not {"Bar", "TradeTick"} <= include:
         raise refuse("data.bars_from_trades", "must go with Bar and TradeTick in data.include")
+    config = _with_queues(config, spec, settings)
     _check_execution(config, spec, settings, refuse)
     _check_pins(config, spec, settings, refuse)
     return Suite(config=config, spec=spec, settings=settings, instruments=instruments)
 
 
 def _instruments(config: SuiteConfig, refuse: Any) -> dict[str, InstrumentSpec]:
-    beside = Path(config.catalog.path) / SPECS_FILE
-    explicit = config.catalog.instrument_specs_path
-    path = Path(explicit) if explicit else beside if beside.is_file() else None
-    specs = load_instrument_specs(path)
+    specs, path = _specs(config)
     found = {}
     for position, name in enumerate(config.universe.instrument_ids):
         key = f"universe.instrument_ids[{position}]"
         spec = specs.get(name)
         if spec is None:
             known = ", ".join(sorted(specs))
-            raise refuse(key, f"no specification of {name!r} in {path or 'the packaged baseline'}; "
+            raise refuse(key, f"no specification of {name!r} in {path}; "
                          f"add it there or use one of {known}")  # fmt: skip
         if spec.class_ == "spot":
             perpetual = name.replace(".", "-PERP.", 1)
@@ -181,6 +183,48 @@ def _instruments(config: SuiteConfig, refuse: Any) -> dict[str, InstrumentSpec]:
                 raise refuse("universe.leverage", str(error)) from None
         found[name] = spec
     return found
+
+
+def _specs(config: SuiteConfig) -> tuple[dict[str, InstrumentSpec], str]:
+    """The specs that apply, and where they are from."""
+    explicit = config.catalog.instrument_specs_path
+    if explicit is not None:
+        return load_instrument_specs(explicit), explicit
+    catalog = config.catalog.path
+    if "://" in catalog:
+        with contextlib.suppress(RunnerError):  # whether it is there is the run's to say
+            if (text := Catalog.open(catalog).read_text(SPECS_FILE)) is not None:
+                with tempfile.TemporaryDirectory() as folder:
+                    copy = Path(folder) / SPECS_FILE
+                    copy.write_text(text, encoding="utf-8")
+                    return load_instrument_specs(copy), f"{SPECS_FILE} of the catalog"
+    elif (beside := Path(catalog) / SPECS_FILE).is_file():
+        return load_instrument_specs(beside), str(beside)
+    return _packaged_specs(), "the packaged baseline"
+
+
+@functools.cache
+def _packaged_specs() -> dict[str, InstrumentSpec]:
+    """Read once: a suite of many runs is checked as many times."""
+    return load_instrument_specs()
+
+
+def _with_queues(
+    config: SuiteConfig, spec: StrategySpec, settings: StrategySettings
+) -> SuiteConfig:
+    """The config with `trade_execution` and `queue_position` decided where it leaves them open."""
+    execution = config.execution
+    resting = "TradeTick" in config.data.include and spec.posts_limit_orders(settings)
+    trades = execution.trade_execution
+    if trades is None:
+        trades = resting or bool(execution.queue_position)
+    queue = execution.queue_position
+    decided = msgspec.structs.replace(
+        execution,
+        trade_execution=trades,
+        queue_position=trades and resting if queue is None else queue,
+    )
+    return msgspec.structs.replace(config, execution=decided)
 
 
 def _check_execution(

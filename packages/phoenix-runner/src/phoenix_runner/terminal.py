@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,10 @@ from rich.table import Table
 
 from phoenix_runner.bundle import read_json
 from phoenix_runner.experiment import Published
+from phoenix_runner.research.decay import DecayRow, Estimate
+from phoenix_runner.research.labels import horizon_name
+from phoenix_runner.research.lookahead import CutCheck, WarmupRow
+from phoenix_runner.research.regimes import RegimeTable
 
 RESULTS = (
     "net", "gross", "fees", "spread", "funding", "final_equity", "orders", "fills", "positions",
@@ -158,6 +162,75 @@ def comparison_table(folders: Sequence[Path], differences: Sequence[dict[str, An
     for row in differences:
         table.add_row(row["part"], row["key"], str(row["first"]), str(row["second"]))
     return _render(table)
+
+
+def contest_table(done: Mapping[str, Published]) -> str:
+    """Results of several suites, side by side."""
+    table = Table("suite", "return", "net", "gross", "fees", "spread", "fills", "deflated Sharpe")
+    for name, run in done.items():
+        s = run.summary
+        figures = s["figures"]
+        deflated = figures["inference"]["deflated"]
+        table.add_row(
+            name, f"{figures['equity']['return']:+.3%}",
+            *(_money(s[k]) for k in ("net", "gross", "fees", "spread")),
+            str(s["fills"]), "undefined" if deflated is None else f"{deflated:.0%}",
+        )  # fmt: skip
+    return _render(table)
+
+
+def decay_table(found: Mapping[str, Sequence[DecayRow]]) -> str:
+    """IC and hit rate by signal, direction and horizon."""
+    table = Table("signal", "move", "horizon", "observations", "rank IC", "linear IC", "hit rate")
+    for name, rows in found.items():
+        for row in rows:
+            move = "after" if row.kind == "predictive" else "before"
+            table.add_row(
+                name, move, horizon_name(row.horizon_ns), f"{row.observations:,}",
+                *(_interval(e) for e in (row.rank_ic, row.linear_ic, row.hit_rate)),
+            )  # fmt: skip
+    return _render(table)
+
+
+def _interval(estimate: Estimate) -> str:
+    if estimate.value is None:
+        return "undefined"
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:+.3f}"
+    return f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
+
+
+def regime_tables(tables: Sequence[RegimeTable]) -> str:
+    """Results of round trips by each regime variable."""
+    text = ""
+    for found in tables:
+        table = Table(f"{found.variable} at entry", "trips", "total", "mean", "with a gain")
+        for row in found.rows:
+            table.add_row(
+                f"{row.low:.4g} to {row.high:.4g}", str(row.count), f"{row.total:,.2f}",
+                "" if row.mean is None else f"{row.mean:,.4f}",
+                "" if row.share_positive is None else f"{row.share_positive:.0%}",
+            )  # fmt: skip
+        text += _render(table)
+    return text
+
+
+def lookahead_text(checks: Sequence[CutCheck], warmups: Sequence[WarmupRow]) -> str:
+    """What was compared and found equal, and how warm-up changes results."""
+    table = Table("cut at", "data after it", "decisions", "signals", "orders")
+    for check in checks:
+        table.add_row(
+            check.cut_utc, check.kind, str(check.decisions), str(check.signals), str(check.orders)
+        )
+    text = _render(table) + "no decision, signal or order before a cut depends on what came after\n"
+    if warmups:
+        table = Table("warm-up", "net", "fills", "orders", f"same as with {warmups[0].warmup}")
+        for row in warmups:
+            table.add_row(
+                row.warmup, _money(row.net), str(row.fills), str(row.orders), str(row.same_orders)
+            )
+        text += _render(table)
+    return text
 
 
 def _flat(value: Any, path: str = "") -> dict[str, Any]:

@@ -97,8 +97,8 @@ def add_venue(engine: BacktestEngine, suite: Suite, seed: int) -> Venue:
         latency_model=latency_model,
         book_type=BookType.L1_MBP,
         bar_execution=False,  # bars move the market as quotes of `trade_bars.BarMarket`, or not at all
-        trade_execution=execution.trade_execution,
-        queue_position=execution.queue_position,
+        trade_execution=bool(execution.trade_execution),
+        queue_position=bool(execution.queue_position),
         liquidity_consumption=execution.liquidity_consumption,
         liquidation_enabled=liquidation.enabled,
         liquidation_trigger_ratio=liquidation.trigger_ratio if liquidation.enabled else None,

@@ -1,0 +1,258 @@
+"""Decay of signals and results by regime: from a suite or a finished run to table, file and page.
+
+Each study leaves a folder `<kind>-<id>` with its figures as CSV and JSON and a page that opens offline.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from phoenix_schemas.arrow import CATALOG_TYPES
+from phoenix_schemas.timestamps import NS_PER_DAY, NS_PER_HOUR, NS_PER_MINUTE, format_utc
+
+from phoenix_runner.backtest import Progress
+from phoenix_runner.bundle import BundleFiles, BundleWriter, experiment_id, read_json
+from phoenix_runner.catalog_series import Catalog, StoredSeries, init_times
+from phoenix_runner.errors import NoDataError, SuiteError
+from phoenix_runner.experiment import catalog_digest, describe_experiment
+from phoenix_runner.fills import RoundTrip, round_trips
+from phoenix_runner.records import SIGNAL_TRACE
+from phoenix_runner.report.bundle_files import RunBundle, read_bundle
+from phoenix_runner.report.page import Section
+from phoenix_runner.report.studies import decay_section, regime_section, write_study
+from phoenix_runner.report.wording import execution_sentences
+from phoenix_runner.research.decay import DecayRow, decay
+from phoenix_runner.research.features import make_dataset
+from phoenix_runner.research.labels import HORIZONS_NS, horizon_name
+from phoenix_runner.research.market import observed
+from phoenix_runner.research.regimes import RegimeTable, split_by_regime
+from phoenix_runner.suite import Suite, load_suite
+from phoenix_runner.summary import json_ready
+
+VOLATILITY_WINDOW = 60
+"""Minutes of marks behind the volatility of a moment."""
+
+
+def run_decay(
+    suite: Suite,
+    *,
+    signals: Sequence[str] = (),
+    horizons_ns: Sequence[int] = HORIZONS_NS,
+    draws: int = 1000,
+    progress: Progress | None = None,
+) -> tuple[Path, dict[str, tuple[DecayRow, ...]]]:
+    """IC and hit rate of a suite's signals by horizon; the folder and the rows by signal.
+
+    `signals` picks columns of the features (all by default). With several instruments a signal is
+    studied for each, under `<signal> of <instrument>`.
+    """
+    digest = catalog_digest(suite)
+    identity = experiment_id(
+        {
+            **describe_experiment(suite, digest),
+            "decay": {"signals": list(signals), "draws": draws, "horizons": list(horizons_ns)},
+        }
+    )
+    dataset = make_dataset(suite, horizons_ns=horizons_ns, progress=progress)
+    chosen = list(signals) or dataset.signals
+    if unknown := sorted(set(chosen) - set(dataset.signals)):
+        raise SuiteError(
+            f"signal must be one of {', '.join(dataset.signals)} (was {', '.join(unknown)})"
+        )
+    found: dict[str, tuple[DecayRow, ...]] = {}
+    for instrument_id, market in dataset.market.items():
+        own = dataset.of(instrument_id)
+        for name in chosen:
+            label = name if len(dataset.market) == 1 else f"{name} of {instrument_id}"
+            values = own[name].to_numpy(zero_copy_only=False)
+            found[label] = decay(
+                own["ts_ns"].to_numpy(),
+                values,
+                market.ts_ns,
+                market.mid,
+                seed=suite.config.determinism_seed,
+                horizons_ns=horizons_ns,
+                draws=draws,
+            )
+    folder = Path(suite.config.output.dir) / f"decay-{identity}"
+    with BundleWriter(folder) as bundle:
+        files = BundleFiles()
+        rows = [{"signal": name, **_flat(row)} for name, own in found.items() for row in own]
+        files.csv("decay.csv", list(rows[0]), rows)
+        files.json(
+            "decay.json", json_ready({n: [asdict(r) for r in own] for n, own in found.items()})
+        )
+        bundle.write(files.content)
+        strongest = _strongest(found)
+        write_study(
+            bundle.folder / "report.html",
+            title=f"Decay of the signals of {suite.spec.name}",
+            subtitle=f"{', '.join(suite.instruments)}, {suite.config.time.start_utc} to "
+            f"{suite.config.time.end_utc} (excluded)",
+            headline=strongest,
+            sentences=[
+                (
+                    "Correlation with the move after a signal is what could be traded, before costs; "
+                    "with the move before it, only what the signal describes."
+                ),
+                (
+                    f"Intervals come from {draws:,} draws of blocks of time, none shorter than the "
+                    "longest horizon."
+                ),
+            ],
+            sections=[decay_section(name, own) for name, own in found.items()],
+        )
+        bundle.publish()
+    return folder, found
+
+
+def _strongest(found: dict[str, tuple[DecayRow, ...]]) -> str:
+    """The predictive rank IC that is furthest from zero among those whose interval excludes it."""
+    sure = [
+        (abs(row.rank_ic.value or 0.0), name, row)
+        for name, own in found.items()
+        for row in own
+        if row.kind == "predictive"
+        and row.rank_ic.low is not None
+        and row.rank_ic.high is not None
+        and (row.rank_ic.low > 0 or row.rank_ic.high < 0)
+    ]
+    if not sure:
+        return "No signal orders the moves that follow it beyond chance"
+    _, name, row = max(sure, key=lambda s: s[0])
+    return (
+        f"{name} orders the next {horizon_name(row.horizon_ns)} with a rank correlation of "
+        f"{row.rank_ic.value:.3f}"
+    )
+
+
+def _flat(row: DecayRow) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "horizon": horizon_name(row.horizon_ns),
+        "kind": row.kind,
+        "observations": row.observations,
+        "blocks": row.blocks,
+    }
+    for name in ("rank_ic", "linear_ic", "hit_rate"):
+        estimate = getattr(row, name)
+        values |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+    return values
+
+
+def run_regimes(folder: Path) -> tuple[Path, list[RegimeTable]]:
+    """Results of a finished run's round trips by spread, volatility, toxicity and funding.
+
+    Spread comes from the catalog's quotes, volatility from the marks of the hour before, toxicity
+    from the run's signal trace (if it recorded one with a `vpin`), funding from the catalog; what is
+    not there is left out. Writes `regimes-<id>` beside the run.
+    """
+    run = read_bundle(folder)
+    trips = [t for t in round_trips(run.record.fills, run.record.funding) if t.exit_ns is not None]
+    if not trips:
+        raise NoDataError(f"{folder}: must have closed round trips (had none); nothing to split")
+    suite = load_suite(folder / "config_resolved.yaml")
+    tables, units = [], []
+    for name, unit, times, values, age in _variables(suite, run, folder, trips):
+        table = split_by_regime(
+            name,
+            [t.entry_ns for t in trips],
+            [float(t.net) for t in trips],
+            times,
+            values,
+            max_age_ns=age,
+        )
+        tables.append(table)
+        units.append(unit)
+    if not tables:
+        raise NoDataError(
+            f"{folder}: nothing known of spread, volatility, toxicity or funding at its entries; is "
+            f"its catalog at {suite.config.catalog.path}?"
+        )
+    target = folder.parent / f"regimes-{read_json(folder, 'summary.json')['experiment_id']}"
+    with BundleWriter(target) as bundle:
+        files = BundleFiles()
+        rows = [{"variable": t.variable, **asdict(r)} for t in tables for r in t.rows]
+        files.csv("regimes.csv", list(rows[0]), rows)
+        files.json("regimes.json", json_ready([asdict(t) for t in tables]))
+        bundle.write(files.content)
+        currency = run.record.currency
+        sections: list[Section] = [
+            regime_section(t, unit=u, currency=currency) for t, u in zip(tables, units, strict=True)
+        ]
+        write_study(
+            bundle.folder / "report.html",
+            title=f"Regimes of {run.strategy} on {', '.join(run.instrument_ids)}",
+            subtitle=f"{format_utc(run.record.start_ns)} to {format_utc(run.record.end_ns)} (excluded)",
+            headline=f"{len(trips)} round trips by the state of the market when they began",
+            sentences=["Differences within two standard errors are not told from chance."],
+            sections=sections,
+            caveats=execution_sentences(run.config),
+        )
+        bundle.publish()
+    return target, tables
+
+
+type _Variable = tuple[str, str, Any, Any, int]
+"""Name, unit, times, values and the greatest age of a regime variable."""
+
+
+def _variables(
+    suite: Suite, run: RunBundle, folder: Path, trips: Sequence[RoundTrip]
+) -> list[_Variable]:
+    found: list[_Variable] = []
+    instrument_id = trips[0].instrument_id
+    entries = [t.entry_ns for t in trips if t.instrument_id == instrument_id]
+    if "QuoteTick" in suite.config.data.include:
+        market = observed(suite, instrument_id, entries)
+        found.append(("spread", "bps", market.ts_ns, market.spread_bps, NS_PER_MINUTE))
+    marks = run.marks[instrument_id]
+    moves = np.diff(np.log(marks.mark))
+    squares = np.convolve(moves**2, np.ones(VOLATILITY_WINDOW), mode="valid")
+    if squares.size:
+        volatility = np.sqrt(squares) * 1e4
+        times = marks.ts_ns[VOLATILITY_WINDOW:]
+        found.append(("volatility", "bps an hour", times, volatility, 2 * NS_PER_MINUTE))
+    trace = folder / SIGNAL_TRACE
+    if trace.is_file() and "vpin" in (names := pq.read_schema(trace).names):
+        assert "ts_event" in names
+        table = pq.read_table(trace)
+        own = table.filter(pc.equal(table["instrument_id"], instrument_id))
+        toxicity = own["vpin"].cast(pa.float64()).to_numpy(zero_copy_only=False)
+        found.append(
+            ("toxicity", "VPIN, 0 to 1", own["ts_event"].cast(pa.int64()).to_numpy(), toxicity,
+             NS_PER_HOUR)
+        )  # fmt: skip
+    rates = _funding_rates(suite, instrument_id)
+    if rates is not None:
+        found.append(("funding", "bps an interval", *rates, NS_PER_DAY))
+    return [v for v in found if np.isfinite(np.asarray(v[3], dtype=np.float64)).any()]
+
+
+def _funding_rates(suite: Suite, instrument_id: str) -> tuple[Any, Any] | None:
+    catalog = Catalog.open(suite.config.catalog.path)
+    series = StoredSeries(catalog, catalog.files(CATALOG_TYPES["FundingRateUpdate"], instrument_id))
+    time = suite.config.time
+    table = series.read(time.start_ns - NS_PER_DAY, time.end_ns)
+    if table is None:
+        return None
+    return init_times(table), np.array([float(r) * 1e4 for r in table["rate"].to_pylist()])
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Rows of a study's CSV file, for the terminal."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def read_figures(path: Path) -> Any:
+    """A study's JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,152 @@
+"""The look-ahead check catches planted cheaters and does not accuse an honest strategy."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from phoenix_runner.catalog_series import Catalog, StoredSeries, init_times
+from phoenix_runner.cli import run_command
+from phoenix_runner.errors import SuiteError
+from phoenix_runner.research.altered_catalog import altered, cut
+from phoenix_runner.research.lookahead import LookaheadError, check_lookahead, compare_warmups
+from phoenix_runner.suite import Suite, suite_from
+from phoenix_schemas.arrow import CATALOG_TYPES
+from small_catalog import (
+    BAR_TYPE,
+    HOUR,
+    INSTRUMENT,
+    MINUTE,
+    START,
+    bar,
+    bar_rows,
+    quote,
+    suite_values,
+    trade,
+    write,
+)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    closes = [f"{round(40_000 + 300 * math.sin(i / 9) + 5 * i)}.00" for i in range(240)]
+    write(tmp_path / "catalog", "Bar", bar_rows(closes), BAR_TYPE)
+    return tmp_path / "catalog"
+
+
+def suite_of(root: Path, name: str, **sections: Any) -> Suite:
+    config = {"catalog_path": str(root)} if name.startswith("cheating") else {}
+    values = suite_values(
+        root,
+        strategy={"name": name, "config": config},
+        time={"start_utc": "2024-01-28", "end_utc": "2024-01-28T04:00:00Z"},
+        **sections,
+    )
+    return suite_from(values, source="test")
+
+
+def test_an_honest_strategy_is_not_accused(root: Path) -> None:
+    for name in ("ema_cross", "cheating_strategies:HONEST"):
+        checks = check_lookahead(suite_of(root, name), cuts=2)
+        assert [(c.kind, c.cut_utc[11:16]) for c in checks] == [
+            ("cut", "01:20"), ("altered", "01:20"), ("cut", "02:40"), ("altered", "02:40"),
+        ]  # fmt: skip
+        assert all(c.decisions > 50 and c.orders > 0 for c in checks)
+
+
+def test_reading_the_bar_before_it_closes_is_caught(root: Path) -> None:
+    with pytest.raises(LookaheadError, match="must not depend on later data") as caught:
+        check_lookahead(suite_of(root, "cheating_strategies:NEXT_BAR"))
+    # The one decision that needed a bar from behind the cut.
+    assert "at 2024-01-28T00:59:59.999Z" in str(caught.value)
+    assert caught.value.exit_code == 1
+
+
+def test_a_percentile_of_the_full_sample_is_caught(root: Path) -> None:
+    with pytest.raises(LookaheadError, match="decision at 2024-01-28T00:") as caught:
+        check_lookahead(suite_of(root, "cheating_strategies:WHOLE_SAMPLE"))
+    assert "intent" not in str(caught.value)
+    assert "long" in str(caught.value)
+    assert "flat" in str(caught.value)
+
+
+def test_the_command_says_so_in_one_line(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import yaml
+
+    suite = tmp_path / "suite.yaml"
+    for name, code in (("HONEST", 0), ("NEXT_BAR", 1)):
+        own = suite_of(root, f"cheating_strategies:{name}").to_builtins()
+        suite.write_text(yaml.safe_dump(_lists(own)), "utf-8")
+        assert run_command(["lookahead", str(suite), "--cuts", "1", "--warmups", "0s,1h"]) == code
+        out, err = capsys.readouterr()
+        if code == 0:
+            assert "no decision, signal or order before a cut depends on what came after" in out
+            assert "same as with 0s" in out
+        else:
+            assert out == ""
+            assert "must not depend on later data" in err.splitlines()[-1]
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _lists(v) for k, v in value.items()}
+    return [_lists(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def test_warm_up_lengths_are_set_side_by_side(root: Path) -> None:
+    suite = suite_of(root, "ema_cross")
+    values = suite.to_builtins()
+    values["time"] = {**values["time"], "start_utc": "2024-01-28T02:00:00Z"}
+    rows = compare_warmups(suite_from(values, source="test"), ["1h", "30m", "0s"])
+    assert [r.warmup for r in rows] == ["1h", "30m", "0s"]
+    assert rows[0].same_orders == rows[0].orders > 0
+    # Without warm-up the averages begin inside the range: some orders differ.
+    assert rows[2].same_orders < rows[2].orders
+
+
+def test_cuts_must_fit_the_range(root: Path) -> None:
+    with pytest.raises(SuiteError, match="cuts must be at least 1"):
+        check_lookahead(suite_of(root, "ema_cross"), cuts=0)
+
+
+def read(root: Path, name: str, identifier: str = INSTRUMENT) -> pa.Table:
+    catalog = Catalog.open(str(root))
+    files = catalog.files(CATALOG_TYPES[name], identifier)
+    return StoredSeries(catalog, files).read(START, START + 24 * HOUR)
+
+
+def test_copies_keep_the_past_and_change_or_drop_the_rest(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    times = [START + i * MINUTE for i in range(10)]
+    write(root, "QuoteTick", [quote(t, f"{100 + i}.00", f"{100 + i}.10", "2.000")
+                              for i, t in enumerate(times)], row_group_size=3)  # fmt: skip
+    write(root, "TradeTick", [trade(t, f"{100 + i}.00") for i, t in enumerate(times)])
+    write(root, "Bar", [bar(t, f"{100 + i}.00", high=f"{101 + i}.00", low=f"{99 + i}.00")
+                        for i, t in enumerate(times)], BAR_TYPE)  # fmt: skip
+    write(root, "BinanceFundingRate",
+          [{"ts": t, "rate": "0.0001", "interval_hours": 8} for t in times])  # fmt: skip
+    cut_ns = START + 5 * MINUTE
+    short, other = cut(root, tmp_path / "cut", cut_ns), altered(root, tmp_path / "alt", cut_ns)
+    for name, identifier in (
+        ("QuoteTick", INSTRUMENT), ("TradeTick", INSTRUMENT), ("Bar", BAR_TYPE),
+        ("BinanceFundingRate", INSTRUMENT),
+    ):  # fmt: skip
+        whole = read(root, name, identifier)
+        assert read(short, name, identifier).equals(whole.slice(0, 5))
+        changed = read(other, name, identifier)
+        assert changed.slice(0, 5).equals(whole.slice(0, 5))
+        assert init_times(changed).tolist() == times
+        assert not changed.slice(5).equals(whole.slice(5))
+    # Mirrored at the bid of 104.00 before the cut: 105.00 / 105.10 becomes 102.90 / 103.00.
+    quotes = read(other, "QuoteTick").slice(5, 1).to_pylist()[0]
+    assert (quotes["bid_price"], quotes["ask_price"]) == (Decimal("102.90"), Decimal("103.00"))
+    assert quotes["bid_size"] == Decimal(6)
+    bars = read(other, "Bar", BAR_TYPE).slice(5, 1).to_pylist()[0]
+    assert bars["low"] <= bars["close"] <= bars["high"]
+    assert read(other, "BinanceFundingRate").slice(5, 1)["rate"][0].as_py() == Decimal("-0.0001")
