@@ -497,3 +497,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.exit(0)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _note(f"error: {where}{error.strerror or error}")
+        sys.exit(1)

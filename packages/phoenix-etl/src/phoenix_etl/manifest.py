@@ -8,7 +8,6 @@ and instruments; no path of this machine, no time of a file).
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -229,5 +228,4 @@ def _own_hash(manifest: Manifest) -> str:
 
 
 def _json(manifest: Manifest) -> bytes:
-    text = json.dumps(msgspec.to_builtins(manifest), indent=1, ensure_ascii=False)
-    return text.encode() + b"\n"
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"

@@ -378,19 +378,8 @@ class _TargetWriter:
             price = task.precisions.of(Kind.PRICE_8)
         self._schema = self._type.schema(self._identifier, price, task.precisions.size)
         self.path = f"{self._type.folder(self._identifier)}/{file_name(self._first, self._last)}"
-        staged.parent.mkdir(parents=True, exist_ok=True)
-        self._sink = _HashingFile(staged)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="parquet")
         self._writing: Future[None] | None = None
-        self._writer = pq.ParquetWriter(
-            pa.PythonFile(self._sink, mode="w"),
-            self._schema,
-            compression="zstd",
-            compression_level=1,
-            use_dictionary=[n for n in _REPEATED if n in self._schema.names],
-            column_encoding=dict.fromkeys(_TIMES, "DELTA_BINARY_PACKED"),
-            write_statistics=list(_TIMES),
-        )
         self._rest: list[pa.Table] = []
         self._rest_rows = 0
         self._rows = 0
@@ -406,6 +395,21 @@ class _TargetWriter:
                 self._flush()
 
     def __enter__(self) -> Self:
+        self.staged.parent.mkdir(parents=True, exist_ok=True)
+        self._sink = _HashingFile(self.staged)
+        try:
+            self._writer = pq.ParquetWriter(
+                pa.PythonFile(self._sink, mode="w"),
+                self._schema,
+                compression="zstd",
+                compression_level=1,
+                use_dictionary=[n for n in _REPEATED if n in self._schema.names],
+                column_encoding=dict.fromkeys(_TIMES, "DELTA_BINARY_PACKED"),
+                write_statistics=list(_TIMES),
+            )
+        except BaseException:
+            self._sink.release()
+            raise
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -504,6 +508,8 @@ class _HashingFile:
         return self._stream.closed
 
     def write(self, data: bytes) -> int:
+        if self.closed:  # after a failure: a writer that was given up still closes itself
+            return len(data)
         self._hash.update(data)
         self._size += len(data)
         self._stream.write(data)
