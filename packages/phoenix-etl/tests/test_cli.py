@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from phoenix_etl import cli, pipeline
+from phoenix_etl import cli, scheduler
 from phoenix_etl.config import RETIRED_KEYS
 
 T0 = 1_704_067_200_000
@@ -277,13 +277,13 @@ def test_every_command_explains_itself(run: Run) -> None:
 
 SLOW_INGEST = """
 import sys, time
-from phoenix_etl import cli, pipeline
-real = pipeline.build_partition
+from phoenix_etl import cli, pipeline, scheduler
+real = scheduler.build_partition
 def build(task):
     print("building", flush=True)
     time.sleep(0.3)
     return real(task)
-pipeline.build_partition = build
+scheduler.build_partition = build
 pipeline.COMMIT_INTERVAL_S = 0
 cli.main()
 """
@@ -362,8 +362,8 @@ def test_a_worker_that_dies_is_said_in_one_line(run: Run, dumps, catalog, monkey
         dumps.add(
             "aggTrades", f"2024-01-0{day}", [ROW.replace(str(T0), str(T0 + (day - 1) * 86_400_000))]
         )
-    monkeypatch.setattr(pipeline, "_INLINE_BYTES", 0)
-    monkeypatch.setattr(pipeline, "_read_task", os.abort)
+    monkeypatch.setattr(scheduler, "_INLINE_BYTES", 0)
+    monkeypatch.setattr(scheduler, "_start_worker", os.abort)
     args = (
         "ingest",
         "--raw-root",
@@ -392,14 +392,14 @@ def test_workers_end_with_a_killed_coordinator(dumps, catalog, tmp_path: Path) -
     script.write_text(
         "import sys, time, os\n"
         "from pathlib import Path\n"
-        "from phoenix_etl import pipeline\n"
+        "from phoenix_etl import pipeline, scheduler\n"
         "from phoenix_etl.config import EtlConfig\n"
         "def slow(*_args):\n"
         f"    Path({str(tmp_path)!r}, f'worker-{{os.getpid()}}').touch()\n"
         "    time.sleep(600)\n"
         "if __name__ == '__main__':\n"
-        "    pipeline._INLINE_BYTES = 0\n"
-        "    pipeline._read_task = slow\n"
+        "    scheduler._INLINE_BYTES = 0\n"
+        "    scheduler._read_task = slow\n"
         "    pipeline.ingest(EtlConfig(raw_roots=[sys.argv[1]], catalog_path=sys.argv[2],"
         " ingest_workers=2))\n",
         "utf-8",

@@ -7,7 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from phoenix_etl import pipeline
+from phoenix_etl import pipeline, scheduler
 from phoenix_schemas.timestamps import parse_utc
 
 D = Decimal
@@ -146,7 +146,7 @@ def test_slip_07_a_run_that_fails_leaves_the_catalog_of_before(dumps, catalog, m
     def fail(_task: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pipeline, "build_partition", fail)
+    monkeypatch.setattr(scheduler, "build_partition", fail)
     with pytest.raises(pipeline.EtlError, match="No space left on device"):
         catalog.ingest()
     assert catalog.tree() == tree

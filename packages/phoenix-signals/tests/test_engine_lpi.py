@@ -8,6 +8,7 @@ import math
 import pickle
 import statistics
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -358,7 +359,7 @@ def test_missing_and_stale_inputs_are_named():
     )
     for snapshot in found:
         if snapshot.validity_flags == Validity.VALID:
-            values = dataclasses.asdict(snapshot)
+            values = msgspec.structs.asdict(snapshot)
             assert None not in values.values()
     bare = replay(LpiEngine(lpi_config()), dataclasses.replace(
         market, quotes=empty(market.quotes)

@@ -130,8 +130,9 @@ class SourceReader:
             if not data.endswith(b"\n"):
                 rest = stream.readline(MAX_LINE_BYTES)
                 if len(rest) == MAX_LINE_BYTES:
+                    bad = line + data.count(b"\n")
                     raise SourceError(
-                        f"{self._name}:{line}: a line of over {MAX_LINE_BYTES:,} bytes; not a CSV"
+                        f"{self._name}:{bad}: a line of over {MAX_LINE_BYTES:,} bytes; not a CSV"
                     )
                 data += rest
             if hashed is not None:

@@ -31,21 +31,28 @@ class TradeSum:
     def __init__(self, spec: DatasetSpec, size_precision: int) -> None:
         target = trade_target(spec)
         assert target is not None  # only trades are added up
-        assert spec.continuous_ids is not None  # trades and aggTrades have them
         self._size = target.columns["size"]
-        self._first, self._last = spec.continuous_ids
+        self._ids = spec.continuous_ids
         self._precision = size_precision
         self._fills = 0
         self._units = 0
         self.by_minute = np.zeros(MINUTES_PER_DAY, np.int64)
 
     def add(self, table: pa.Table) -> None:
-        fills = numbers(table.column(self._last)) - numbers(table.column(self._first)) + 1
+        fills = self._fills_of(table)
         size = numbers(table.column(self._size))
         self._fills += _sum(fills)
         self._units += _sum(size)
         minute = numbers(table.column("ts_event")) % NS_PER_DAY // NS_PER_MINUTE
         np.add.at(self.by_minute, minute, fills)
+
+    def _fills_of(self, table: pa.Table) -> np.ndarray:
+        """Trades that each row stands for: as many as it joins, one where it names none."""
+        if self._ids is None:
+            return np.ones(table.num_rows, np.int64)
+        first, last = self._ids
+        fills: np.ndarray = numbers(table.column(last)) - numbers(table.column(first)) + 1
+        return fills
 
     def result(self) -> TradeTotals:
         return TradeTotals(fills=self._fills, quantity=decimal_text(self._units, self._precision))

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from phoenix_schemas.arrow import CATALOG_TYPES
 from phoenix_schemas.custom_data import register_custom_data
@@ -169,7 +170,7 @@ def _as_nautilus_reads(reader: Any, file: WrittenFile) -> pa.Table:
     }
     encode = encoders.get(kind.name)
     if encode is not None and objects:
-        return pa.ipc.open_stream(pa.py_buffer(encode(objects))).read_all()
+        return _as_shown(pa.ipc.open_stream(pa.py_buffer(encode(objects))).read_all())
     schema = kind.schema(file.identifier)
     if kind.is_custom:
         rows: list[dict[str, Any]] = [_values_of(o.data, schema) for o in objects]
@@ -185,6 +186,20 @@ def _as_nautilus_reads(reader: Any, file: WrittenFile) -> pa.Table:
             for o in objects
         ]
     return pa.Table.from_pylist(rows, schema=schema)
+
+
+def _as_shown(table: pa.Table) -> pa.Table:
+    """Prices and sizes cut to the precision that the objects carry, as every user of one sees it."""
+    for index, stored in enumerate(table.schema):
+        if pa.types.is_decimal(stored.type):
+            is_size = "size" in stored.name or stored.name == "volume"
+            key = b"size_precision" if is_size else b"price_precision"
+            precision = int(table.schema.metadata[key])
+            shown = pa.decimal128(stored.type.precision, precision)
+            options = pc.CastOptions(shown, allow_decimal_truncate=True)
+            column = table.column(index).cast(options=options).cast(stored.type)
+            table = table.set_column(index, stored, column)
+    return table
 
 
 def _values_of(record: Any, schema: pa.Schema) -> dict[str, Any]:

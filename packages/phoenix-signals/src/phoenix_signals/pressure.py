@@ -148,6 +148,9 @@ class ExhaustionValue[Number](NamedTuple):
     delta_lpi: Number
 
 
+NO_EXHAUSTION: ExhaustionValue[float | None] = ExhaustionValue(None, None)
+
+
 class Exhaustion(Estimator):
     """EXH: the pressure of the present side fades and liquidity comes back.
 
@@ -199,7 +202,7 @@ class Exhaustion(Estimator):
         self.z_clip = z_clip
         self._change = standardizer(z_kind, window_count, min_count, z_clip)
         self._before: float | None = None
-        self._value: ExhaustionValue[float | None] = ExhaustionValue(None, None)
+        self._value = NO_EXHAUSTION
 
     def update(self, lpi: float | None, relief: float | None) -> None:
         """Take one closed bucket: its LPI, and the weighted z of the liquidity that came back."""
@@ -208,7 +211,7 @@ class Exhaustion(Estimator):
         before = self._before
         self._before = lpi
         if lpi is None or before is None:
-            self._value = ExhaustionValue(None, None)
+            self._value = NO_EXHAUSTION
             return
         delta = lpi - before
         z = standardized(self._change, delta)

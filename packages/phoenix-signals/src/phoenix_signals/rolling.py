@@ -345,16 +345,18 @@ class RollingMedianMad(Estimator):
     @property
     def value(self) -> MedianMad[float] | None:
         """Median and MAD, None during warm-up."""
-        found = self.pair()
-        return None if found is None else MedianMad(*found)
+        return MedianMad(*self.pair()) if self.count >= self.min_count else None
 
-    def pair(self) -> tuple[float, float] | None:
-        """The value as a plain tuple, for callers that take it apart at once."""
-        ordered = self._sorted
-        if len(ordered) < self.min_count:
-            return None
-        median, mad, self._left = median_mad(ordered, self._left)
+    def pair(self) -> tuple[float, float]:
+        """Median and MAD of what is there, whatever the count: a plain tuple, quicker to make."""
+        median, mad, self._left = median_mad(self._sorted, self._left)
         return median, mad
+
+    def median(self) -> float:
+        """The median alone, of what is there."""
+        ordered = self._sorted
+        m = len(ordered) // 2
+        return ordered[m] if len(ordered) % 2 else (ordered[m - 1] + ordered[m]) * 0.5
 
 
 class ZScoreMeanStd(Estimator):
@@ -451,12 +453,15 @@ class ZScoreMedianMad(Estimator):
         if min_scale != 0.0:
             _check_min_scale(min_scale)
         self._moments.update(x)
-        self._robust.update(x)
-        robust = self._robust.pair()
-        if robust is None:
+        robust = self._robust
+        robust.update(x)
+        if robust.count < self.min_count:
             return
+        if x == robust.median():  # most values of mostly-zero data: 0 whatever the scale
+            self.value = 0.0
+            return
+        median, mad = robust.pair()
         _, _, m2, count = self._moments.moments()
-        median, mad = robust
         scale = MAD_TO_SD * mad
         floor = SD_SHARE * math.sqrt(m2 / count)
         if scale < floor:

@@ -233,11 +233,14 @@ def _impulses(
     early = int(np.searchsorted(met, 0))  # trades before the first quote
     met = met[early:]
     price, side = trades.price_raw[early:], trades.side[early:]
-    touch = np.where(side < 0, quotes.bid_raw[met], quotes.ask_raw[met])
-    row = np.flatnonzero((price - touch) * side > 0)
+    bid, ask = quotes.bid_raw[met], quotes.ask_raw[met]
+    is_sell = side < 0
+    # Comparisons and bits: to choose between bid and ask by a side that nobody can guess is slow.
+    row = np.flatnonzero(((price < bid) & is_sell) | ((price > ask) & ~is_sell))
     eta = config.eta
     if eta:
-        price, touch, side = price[row], touch[row], side[row].astype(np.int64)
+        price, side = price[row], side[row].astype(np.int64)
+        touch = np.where(side < 0, bid[row], ask[row])
         if float(price.max(initial=0)) * 2.0 * eta.denominator > INT64_MAX:
             raise InputError(
                 f"eta_bps with prices of {config.price_precision} decimals must fit in 63 bits "

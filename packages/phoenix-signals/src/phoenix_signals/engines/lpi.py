@@ -6,6 +6,7 @@ import math
 from collections import deque
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Final, Literal
 
 from phoenix_schemas.custom_data import (
@@ -156,6 +157,10 @@ class LpiConfig:
         return Fraction(str(self.eta_bps)) / 10_000
 
 
+validity = cache(Validity)
+"""The flags of an integer: looked up, five times faster than made."""
+
+
 class LpiEngine(Versioned):
     """LPI fast, EXH and LEV per time or notional bucket, from events.
 
@@ -208,11 +213,13 @@ class LpiEngine(Versioned):
     )  # fmt: skip
 
     __slots__ = (
-        "_after_gap", "_before", "_buy_impulse", "_buy_num", "_change", "_change_z", "_cur",
-        "_deadline", "_den", "_depth", "_depth_ts", "_exhaustion", "_fill", "_filled", "_funding_seen",
-        "_last_mid", "_last_spread", "_leverage", "_notional_unit", "_now", "_oi_ts", "_pressure",
-        "_price_unit", "_rows", "_rows_ts", "_rv", "_sell_impulse", "_sell_num", "_sides", "_sides_ts",
-        "_strict", "_tick_raw", "_waiting", "_zeros", "_zeros_count", "config",
+        "_after_gap", "_ask", "_ask_before", "_ask_size", "_before", "_bid", "_bid_before",
+        "_bid_size", "_buy_impulse", "_buy_num", "_change", "_change_z", "_deadline", "_den",
+        "_depth", "_depth_ts", "_exhaustion", "_fill", "_filled", "_funding_seen", "_last_mid",
+        "_last_spread", "_leverage", "_notional_unit", "_now", "_oi_ts", "_pressure",
+        "_price_unit", "_quiet_until", "_quote_ts", "_rows", "_rows_ts", "_rv", "_sell_impulse",
+        "_sell_num", "_sides", "_sides_ts", "_strict", "_tick_raw", "_waiting", "_zeros",
+        "_zeros_count", "config",
     )  # fmt: skip
 
     def __init__(self, config: LpiConfig) -> None:
@@ -263,52 +270,73 @@ class LpiEngine(Versioned):
         self._den = eta.denominator
         self._sell_num = eta.denominator - eta.numerator
         self._buy_num = eta.denominator + eta.numerator
-        # The last quote, and the last one of an earlier time than `_now`.
+        # The last quote, and the touch of the last one of an earlier time than that.
+        self._bid, self._ask, self._bid_size, self._ask_size, self._quote_ts = NO_QUOTE
+        self._bid_before, self._ask_before = NO_QUOTE[:2]
+        self._before: Quote = NO_QUOTE  # all of it, where a trade may close a bucket
         self._strict = config.impulse_quote == "strictly_before"
-        self._cur: Quote = NO_QUOTE
-        self._before: Quote = NO_QUOTE
         self._now = -1
         self._deadline = 0  # nothing happens before it: the bucket's end, or the gap's bound
+        self._quiet_until = 0  # the same, but 0 where any trade may close a bucket
         self._waiting: deque[SignalSnapshot] = deque()
 
     def on_quote(
         self, ts_ns: int, bid_raw: int, ask_raw: int, bid_size_raw: int, ask_size_raw: int
     ) -> bool:
         """Take a quote of the best bid and ask; True when a snapshot waits."""
-        if not (0 < bid_raw <= ask_raw and bid_size_raw >= 0 <= ask_size_raw):
-            raise quote_error((bid_raw, ask_raw, bid_size_raw, ask_size_raw))
-        closed = False
-        if ts_ns != self._now:
-            if not self._now < ts_ns < self._deadline:
-                closed = self._turn(ts_ns)
-            self._before = self._cur
-            self._now = ts_ns
-        self._cur = (bid_raw, ask_raw, bid_size_raw, ask_size_raw, ts_ns)
-        return closed
+        # The short way, for nearly every quote: it closes nothing. One comparison at a time: a chain
+        # of them takes longer.
+        if (
+            bid_raw > 0
+            and ask_raw >= bid_raw
+            and bid_size_raw >= 0
+            and ask_size_raw >= 0
+            and ts_ns < self._quiet_until
+        ):
+            if ts_ns > self._now:
+                self._bid_before = self._bid
+                self._ask_before = self._ask
+                self._now = ts_ns
+            elif ts_ns < self._now:
+                raise time_error(ts_ns, self._now)
+            elif ts_ns != self._quote_ts:
+                self._bid_before = self._bid
+                self._ask_before = self._ask
+            self._bid = bid_raw
+            self._ask = ask_raw
+            self._bid_size = bid_size_raw
+            self._ask_size = ask_size_raw
+            self._quote_ts = ts_ns
+            return False
+        return self._take_quote(ts_ns, bid_raw, ask_raw, bid_size_raw, ask_size_raw)
 
     def on_trade(self, ts_ns: int, price_raw: int, size_raw: int, side: int) -> bool:
         """Take a trade, side +1 (buyer was the aggressor) or -1; True when a snapshot waits."""
-        if not size_raw > 0 < price_raw or (side != SELL and side != BUY):
-            refuse_trade(price_raw, size_raw, side)
-        closed = False
-        if ts_ns != self._now:
-            if not self._now < ts_ns < self._deadline:
-                closed = self._turn(ts_ns)
-            self._before = self._cur
-            self._now = ts_ns
-        quote = self._before if self._strict else self._cur
-        # Few prints lie beyond the touch; only for them eta is worth two products.
-        if side == SELL:
-            if price_raw < quote[0] and price_raw * self._den < quote[0] * self._sell_num:
-                self._sell_impulse += price_raw * size_raw
-        elif price_raw > quote[1] and price_raw * self._den > quote[1] * self._buy_num:
-            self._buy_impulse += price_raw * size_raw
-        if self._fill:
-            self._filled += price_raw * size_raw
-            if self._filled >= self._fill:
-                self._close(ts_ns, self._before)
-                return True
-        return closed
+        # The short way: it closes nothing. Few prints lie beyond the touch; only for them eta is worth
+        # two products.
+        if size_raw > 0 and price_raw > 0 and ts_ns < self._quiet_until:
+            if ts_ns > self._now:
+                bid = self._bid
+                ask = self._ask
+            elif ts_ns < self._now:
+                raise time_error(ts_ns, self._now)
+            elif ts_ns == self._quote_ts and self._strict:
+                bid = self._bid_before
+                ask = self._ask_before
+            else:
+                bid = self._bid
+                ask = self._ask
+            if side == BUY:
+                if price_raw > ask and price_raw * self._den > ask * self._buy_num:
+                    self._buy_impulse += price_raw * size_raw
+                self._now = ts_ns
+                return False
+            if side == SELL:
+                if price_raw < bid and price_raw * self._den < bid * self._sell_num:
+                    self._sell_impulse += price_raw * size_raw
+                self._now = ts_ns
+                return False
+        return self._take_trade(ts_ns, price_raw, size_raw, side)
 
     def on_bar(
         self,
@@ -352,6 +380,57 @@ class LpiEngine(Versioned):
         """The oldest snapshot not handed out yet, None when there is none."""
         return self._waiting.popleft() if self._waiting else None
 
+    def _take_quote(
+        self, ts_ns: int, bid_raw: int, ask_raw: int, bid_size_raw: int, ask_size_raw: int
+    ) -> bool:
+        """Take any quote."""
+        if not (0 < bid_raw <= ask_raw and bid_size_raw >= 0 <= ask_size_raw):
+            raise quote_error((bid_raw, ask_raw, bid_size_raw, ask_size_raw))
+        closed = self._advance(ts_ns)
+        if self._quote_ts != ts_ns:
+            self._before = self._quote()
+            self._bid_before = self._bid
+            self._ask_before = self._ask
+        self._bid = bid_raw
+        self._ask = ask_raw
+        self._bid_size = bid_size_raw
+        self._ask_size = ask_size_raw
+        self._quote_ts = ts_ns
+        return closed
+
+    def _take_trade(self, ts_ns: int, price_raw: int, size_raw: int, side: int) -> bool:
+        """Take any trade."""
+        if not (size_raw > 0 and price_raw > 0 and side in (BUY, SELL)):
+            refuse_trade(price_raw, size_raw, side)
+        closed = self._advance(ts_ns)
+        is_tie = self._quote_ts == ts_ns
+        if side == BUY:
+            ask = self._ask_before if is_tie and self._strict else self._ask
+            if price_raw * self._den > ask * self._buy_num:
+                self._buy_impulse += price_raw * size_raw
+        else:
+            bid = self._bid_before if is_tie and self._strict else self._bid
+            if price_raw * self._den < bid * self._sell_num:
+                self._sell_impulse += price_raw * size_raw
+        if self._fill:
+            self._filled += price_raw * size_raw
+            if self._filled >= self._fill:
+                self._close(ts_ns, self._before if is_tie else self._quote())
+                return True
+        return closed
+
+    def _quote(self) -> Quote:
+        return self._bid, self._ask, self._bid_size, self._ask_size, self._quote_ts
+
+    def _advance(self, ts_ns: int) -> bool:
+        """Go on to a time; True when that closed buckets."""
+        now = self._now
+        if ts_ns < now:
+            raise time_error(ts_ns, now)
+        closed = ts_ns >= self._deadline and self._turn(ts_ns)
+        self._now = ts_ns
+        return closed
+
     def _take_depth(self, ts_ns: int, percentage: float, notional: float) -> None:
         if not 0.0 <= notional < INF:
             raise size_error("notional", notional)
@@ -386,8 +465,6 @@ class LpiEngine(Versioned):
     def _turn(self, ts_ns: int) -> bool:
         """Close the time buckets that ended, or start anew behind a gap."""
         now = self._now
-        if ts_ns < now:
-            raise time_error(ts_ns, now)
         config = self.config
         width = config.bucket_interval_ns
         is_gap = ts_ns - now > config.max_gap_ns
@@ -400,19 +477,21 @@ class LpiEngine(Versioned):
             self._deadline = ts_ns + config.max_gap_ns
             return False
         if now < 0 or is_gap:
-            self._deadline = ts_ns - ts_ns % width + width
+            self._deadline = self._quiet_until = ts_ns - ts_ns % width + width
             return False
         end = self._deadline
+        quote = self._quote()
         while end <= ts_ns:
-            self._close(end, self._cur)
+            self._close(end, quote)
             end += width
-        self._deadline = end
+        self._deadline = self._quiet_until = end
         return True
 
     def _close(self, ts_ns: int, quote: Quote) -> None:
         """Turn the open bucket into a snapshot at `ts_ns`, with the quote strictly before it."""
         config = self.config
-        self._absorb(ts_ns)
+        if self._rows:
+            self._absorb(ts_ns)
         flags = AFTER_GAP if self._after_gap else 0
         self._after_gap = False
         sell, buy = self._sell_impulse, self._buy_impulse
@@ -473,7 +552,7 @@ class LpiEngine(Versioned):
                 relief = config.lambda_liq * self._change_z
 
         if quote_ts < 0:  # nobody knows which prints were impulses
-            self._exhaustion.update(None, None)
+            self._exhaustion.interrupt()
             lpi = p = ld = exh = delta = None
         else:
             impulse = (sell - buy) / self._notional_unit
@@ -496,7 +575,7 @@ class LpiEngine(Versioned):
         share = self._zeros_count / len(zeros)
         self._waiting.append(
             SignalSnapshot(
-                ts_ns, lpi, exh, lev, p, ld, delta, spread, depth_proxy, rv, share, Validity(flags)
+                ts_ns, lpi, exh, lev, p, ld, delta, spread, depth_proxy, rv, share, validity(flags)
             )
         )
 
