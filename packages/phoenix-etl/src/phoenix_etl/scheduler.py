@@ -24,11 +24,13 @@ from typing import Any, Protocol
 
 from phoenix_schemas.timestamps import NS_PER_DAY, day_start
 
+from phoenix_etl.catalog_files import InstrumentData
 from phoenix_etl.errors import CatalogError, SourceError
 from phoenix_etl.inventory import SourceFile
-from phoenix_etl.partitions import Part, Partition, PartitionTask, build_partition
+from phoenix_etl.partitions import Partition, PartitionTask, build_partition
 from phoenix_etl.plan import PlannedFile
 from phoenix_etl.source_rows import ReadOptions, ReadResult, read_source
+from phoenix_etl.spilled_rows import Part, Spill
 
 _INLINE_BYTES = 64 << 20
 """Below this much input, starting worker processes costs more than it saves."""
@@ -153,7 +155,7 @@ class Scheduler:
         self._open_days: dict[Stream, dict[str, None]] = defaultdict(dict)
         self._to_close: dict[Stream, None] = {}
         """Streams whose open days may have become ready."""
-        self._spills: dict[DayKey, dict[str, Path]] = defaultdict(dict)
+        self._spills: dict[DayKey, dict[str, Spill]] = defaultdict(dict)
         self._waiting: dict[DayKey, set[str]] = {}
         self._reread: set[tuple[str, str]] = set()
         self._serial = 0
@@ -279,9 +281,7 @@ class Scheduler:
         plan = self._books.states[next(iter(inputs))].plan
         self._serial += 1
         task = PartitionTask(
-            spec=plan.spec,
-            instrument_id=plan.instrument.instrument_id,
-            precisions=plan.options.precisions,
+            data=InstrumentData(plan.spec, plan.instrument.instrument_id, plan.options.precisions),
             parts=tuple(Part(path, self._spills[key][path]) for path in inputs),
             staging=self._books.staging / "built" / str(self._serial),
             memory_budget_bytes=self._books.memory_budget_bytes,
@@ -299,7 +299,7 @@ class Scheduler:
 
     def _discard_spills(self, key: DayKey) -> None:
         for spill in self._spills.pop(key, {}).values():
-            spill.unlink(missing_ok=True)
+            spill.path.unlink(missing_ok=True)
 
 
 def _read_task(
