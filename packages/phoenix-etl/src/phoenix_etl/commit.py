@@ -65,6 +65,7 @@ class CatalogStore:
         try:
             yield
         finally:
+            shutil.rmtree(self._all_staging, ignore_errors=True)
             with suppress(OSError):  # the name alone is no reason to fail
                 (self._hidden / "holder.json").unlink(missing_ok=True)
             lock.release()
