@@ -123,11 +123,59 @@ def test_a_commit_that_was_cut_short(sound) -> None:
     assert sound.verify().problems == []
 
 
+REJECTS = "rejects/futures/aggTrades/daily/BTCUSDT-aggTrades-2024-01-01.csv.csv"
+CONFLICTS = "rejects/futures/aggTrades/BTCUSDT-2024-01-01-conflicts.csv"
+
+
 def test_a_rejects_file_that_lost_a_line(sound) -> None:
-    path = sound.root / "rejects/futures/aggTrades/daily/BTCUSDT-aggTrades-2024-01-01.csv.csv"
+    path = sound.root / REJECTS
     path.write_text("file,line,reason,text\n")
     found = sound.verify().problems
-    assert any("1 lines were rejected, its rejects file lists 0" in text for text in found)
+    assert any("1 lines were rejected, its rejects file lists 0; delete that" in t for t in found)
+    # A line that is not listed is read like any other; no text may end the process in doing so.
+    assert any("is not in the rejects file and" in text for text in found)
+    path.unlink()
+    assert sound.ingest().files_read == 1
+    assert sound.verify().problems == []
+
+
+@pytest.mark.parametrize("name", [REJECTS, CONFLICTS])
+@pytest.mark.parametrize("text", ["", "what\n1\n", "file,line,reason,text\na,b,c,d\n", "\xff\xfe"])
+def test_a_rejects_file_that_is_none(sound, name: str, text: str) -> None:
+    path = sound.root / name
+    whole = path.read_bytes()
+    path.write_text(text, "latin-1")
+    assert sound.verify().problems
+    path.unlink()
+    sound.ingest()
+    assert path.read_bytes() == whole
+    assert sound.verify().problems == []
+
+
+def test_a_line_that_is_not_listed_cannot_end_the_process(dumps, catalog) -> None:
+    good = [trade(n, T0 + n) for n in range(30)]
+    dumps.add("aggTrades", "2024-01-01", [*good, trade(31, T0, "1e-999999999")])
+    catalog.ingest()
+    assert catalog.verify().problems == []
+    (catalog.root / REJECTS).write_text("file,line,reason,text\n")
+    found = catalog.verify().problems
+    assert any("price cannot be read ('1e-999999999' is out of range)" in text for text in found)
+
+
+def test_a_rejected_line_may_hold_a_carriage_return(dumps, catalog) -> None:
+    path = "futures/daily/aggTrades/BTCUSDT-aggTrades-2024-01-01.csv"
+    dumps.put(path, "\n".join([*(trade(n, T0 + n) for n in range(30)), "a\rb,\r", ""]))
+    catalog.ingest()
+    assert catalog.verify().problems == []
+    text = (catalog.root / REJECTS).read_bytes()
+    assert text.endswith(b'31,must not hold a carriage return inside,"a\rb,"\n')
+
+
+def test_blank_lines_alone_change_nothing(dumps, catalog) -> None:
+    path = "futures/daily/aggTrades/BTCUSDT-aggTrades-2024-01-01.csv"
+    dumps.put(path, "\n\n".join([trade(n, T0 + n) for n in range(30)]) + "\n\n\n")
+    assert catalog.ingest().manifest.files[path].report.blank_lines == 31
+    assert catalog.verify().problems == []
 
 
 def _rewrite(catalog, edit) -> None:

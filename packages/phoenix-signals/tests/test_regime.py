@@ -144,7 +144,7 @@ def test_flow_pressure_and_toxicity_are_their_formulas(kind):
             assert pressure.value.f2 == approx(0.0 if toxic else total)
 
 
-def test_toxic_samples_enter_the_windows():
+def test_slip_15_toxic_samples_enter_the_windows():
     """Slip 15: windows that skip what a gate refused."""
     flow = np.random.default_rng(6).normal(size=(30, 3))
     gated, free = FlowPressure(10, 3), FlowPressure(10, 3)
@@ -190,7 +190,7 @@ def test_regimes_follow_their_ranks_with_hysteresis():
     assert seen == set(VolatilityRegime)
 
 
-def test_a_pinned_spread_is_not_a_thin_market():
+def test_slip_13_a_pinned_spread_is_not_a_thin_market():
     """Slip 13, in ranks: with <= a spread that is always one tick would be its own 95th percentile."""
     model = VolatilityRegimes(min_count=5)
     rng = np.random.default_rng(8)
@@ -203,7 +203,7 @@ def test_a_pinned_spread_is_not_a_thin_market():
     assert model.regime is not VolatilityRegime.LOW_LIQUIDITY
 
 
-def test_ranks_look_back_only():
+def test_slip_17_ranks_look_back_only():
     """Slip 17: percentiles over the full sample."""
     rng = np.random.default_rng(9)
     variance, spread, depth = np.exp(rng.normal(size=(3, 300)))

@@ -266,6 +266,8 @@ class _Run:
             return False
         if source.path in self._failed or entry.fingerprint != state.plan.fingerprint(sha256):
             return False
+        if entry.report.rejected and not self._lies_there(rejects_path(entry, source.path)):
+            return False
         return entry.report.rejected <= allowed_rejects(
             entry.report.rows_read,
             strict=self._config.strict,
@@ -365,7 +367,12 @@ class _Run:
             return not inputs
         if {path: i.fingerprint for path, i in entry.inputs.items()} != inputs:
             return False
+        if entry.conflicts_file and not self._lies_there(entry.conflicts_file):
+            return False
         return all(self._is_there(file) for file in entry.files)
+
+    def _lies_there(self, path: str) -> bool:
+        return (self._store.root / path).is_file()
 
     def _is_there(self, file: WrittenFile) -> bool:
         if any(target == file.path for _, target in self._staged.moves):
@@ -550,11 +557,11 @@ def rejects_path(source: SourceFile | FileEntry, path: str) -> str:
 
 def _rejects_csv(rows: list[tuple[str, Reject]]) -> bytes:
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text)  # ended by CRLF, it quotes a text that holds a CR
     writer.writerow(["file", "line", "reason", "text"])
     for name, reject in rows:
         writer.writerow([name, reject.line, reject.reason, reject.text])
-    return text.getvalue().encode()
+    return text.getvalue().replace("\r\n", "\n").encode()  # a line holds no LF of its own
 
 
 def _options(config: EtlConfig) -> dict[str, Any]:

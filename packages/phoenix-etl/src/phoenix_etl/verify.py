@@ -263,10 +263,11 @@ def _check_source(
     """Read a source as text and hold it against its entry in the ledger."""
     entry = manifest.files[path]
     report = entry.report
-    listed = rejected_lines(catalog / rejects_path(entry, path)).get(path, set())
+    listed = _listed_lines(catalog / rejects_path(entry, path), result).get(path, set())
     if len(listed) != report.rejected:
         result.problems.append(
-            f"{path}: {report.rejected} lines were rejected, its rejects file lists {len(listed)}"
+            f"{path}: {report.rejected} lines were rejected, its rejects file lists {len(listed)}; "
+            "delete that and run the same ingest again, which writes it anew"
         )
     try:
         rows = read_as_text(
@@ -294,14 +295,20 @@ def _check_source(
     read[path] = rows
 
 
-def rejected_lines(path: Path) -> dict[str, set[int]]:
+def _listed_lines(path: Path, result: Verification) -> dict[str, set[int]]:
     """Line numbers that a rejects file lists, by source file; none where there is no file."""
     lines: dict[str, set[int]] = {}
     if path.exists():
         csv.field_size_limit(8 * MAX_LINE_BYTES)  # a bad line may be long
-        with path.open(newline="", encoding="utf-8") as stream:
-            for row in csv.DictReader(stream):
-                lines.setdefault(row["file"], set()).add(int(row["line"]))
+        try:
+            with path.open(newline="", encoding="utf-8") as stream:
+                for row in csv.DictReader(stream):
+                    lines.setdefault(row["file"], set()).add(int(row["line"]))
+        except (ValueError, TypeError, KeyError, csv.Error):
+            result.problems.append(
+                f"{path}: no longer the list of lines that was written; delete it and run the same "
+                "ingest again, which writes it anew"
+            )
     return lines
 
 
@@ -313,7 +320,7 @@ def _check_partition(
     sound: set[str],
     result: Verification,
 ) -> None:
-    lost = rejected_lines(catalog / part.conflicts_file) if part.conflicts_file else {}
+    lost = _listed_lines(catalog / part.conflicts_file, result) if part.conflicts_file else {}
     taken = []
     for path, share in part.inputs.items():
         rows = read[path].days.get(part.day)
