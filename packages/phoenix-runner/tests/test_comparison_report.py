@@ -54,9 +54,14 @@ def labels_of(html: str) -> dict[str, set[str]]:
     }
 
 
-def test_the_best_is_deflated_by_everything_that_was_tried(folders: dict[str, Path]) -> None:
+def test_the_best_is_deflated_by_everything_that_was_tried(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     contenders = [read_contender(label, folder) for label, folder in folders.items()]
     assert [c.sets for c in contenders] == [1, 1, 1, 15]
+    few = comparison_page("All", contenders)
+    assert "12 daily returns; 30 are a start" in " ".join(few.verdict.sentences)
+    monkeypatch.setattr("phoenix_runner.report.comparison.ENOUGH_DAYS", 12)
     page = comparison_page("All", contenders)
     assert "against the best that 18 worthless sets" in " ".join(page.verdict.sentences)
     results = page.sections[0].blocks[1]

@@ -195,6 +195,7 @@ def test_entries_leave_the_hour_after_an_hour() -> None:
         {"max_daily_loss_share": 2.0},
         {"depth_collapse_share": 0.0},
         {"spread_collapse_multiple": 0.5},
+        {"funding_window_minutes": 0.5, "funding_action": "flat"},
     ],
 )
 def test_impossible_bounds_are_refused(values: dict[str, float]) -> None:

@@ -2,92 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import cache
 from typing import Any
 
-import msgspec
 import pytest
 from cascade_market import CASCADE_TO, market
-from engine_market import INSTRUMENT, SECOND, START, engine_with
-from nautilus_trader.model import ClientId, CustomData, TimeInForce
-from phoenix_schemas.custom_data import BinanceBookDepthPct, register_custom_data
+from engine_market import SECOND, START
+from nautilus_trader.model import TimeInForce
+from phoenix_schemas.custom_data import BinanceBookDepthPct
 from phoenix_signals.engines import LpiEngine
-from phoenix_strategies import registry
 from phoenix_strategies.one_position import aggressor
-from phoenix_strategies.run_control import RunControl
 from phoenix_strategies.twap_algorithm import TwapReport
-
-SUITES: dict[str, dict[str, Any]] = {
-    "ema_cross": {"fast_bars": 2, "slow_bars": 4},
-    "liquidity_pressure": {"lookback_bars": 4, "entry_threshold": 0.05, "exit_threshold": 0.01},
-    "phoenix": {
-        "vol_bucket_size": 100_000, "fsi_window": 50, "min_history": 20, "rv_window_minutes": 5,
-        "lpi_entry_threshold": 0.4, "oi_z_threshold": 0.5, "entry_ttl_secs": 20, "max_hold_secs": 60,
-    },
-    "phoenix_lpi": {"bucket_interval_ms": 2_000, "z_window_buckets": 200},
-    "toxicity_volatility": {
-        "short_minutes": 2, "long_minutes": 6, "z_min_count": 3, "vpin_bucket": 1.0,
-        "crowding_weights": [0, 1, 1],
-        "f1_min": -3.0, "abs_f2_min": 0.2, "crowding_threshold": 3.0, "toxicity_percentile": 95,
-        "risk_budget_bps": 30, "h_max_bars": 2,
-    },
-}  # fmt: skip
-
-
-@dataclass
-class Outcome:
-    """A run's decisions, records, orders and books."""
-
-    name: str
-    values: dict[str, Any]
-    data: list[Any]
-    control_values: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        register_custom_data()
-        self.decisions: list[tuple[int, dict[str, float], str, str]] = []
-        self.records: list[Any] = []
-        self.control = RunControl(
-            decisions=lambda ts, _s, _i, values, gates, intent: self.decisions.append(
-                (ts, dict(values), gates, intent)
-            ),
-            records=lambda _s, _i, record: self.records.append(record),
-            **self.control_values,
-        )
-        spec = registry.find(self.name)
-        settings = msgspec.convert(self.values, spec.settings_type)
-        self.strategy = spec.build(str(INSTRUMENT), 1, settings, self.control)
-        self.engine = engine_with(
-            self.strategy,
-            algorithms=spec.algorithms(settings, self.control),
-            latency_ns=self.control.insert_latency_ns,
-        )
-        plain = [x for x in self.data if not isinstance(x, CustomData)]
-        custom = [x for x in self.data if isinstance(x, CustomData)]
-        self.engine.add_data(plain, sort=False)
-        if custom:
-            self.engine.add_data(custom, client_id=ClientId("BINANCE"), sort=False)
-        self.engine.sort_data()
-        self.engine.run(streaming=True)
-        self.engine.end()
-        if self.control.error is not None:
-            raise self.control.error
-
-    @property
-    def acts(self) -> list[str]:
-        return [intent for _, _, _, intent in self.decisions if not intent.startswith("wait")]
-
-    @property
-    def orders(self) -> list[Any]:
-        return sorted(self.engine.cache.orders(), key=lambda o: (o.ts_init, str(o.client_order_id)))
-
-
-@cache
-def ordinary(name: str) -> Outcome:
-    return Outcome(name, SUITES[name], market())
-
+from strategy_run import SUITES, Outcome, ordinary
 
 strategies = pytest.mark.parametrize("name", SUITES)
 
@@ -245,57 +171,6 @@ def test_the_markout_guard_closes_between_decisions() -> None:
         "phoenix_lpi", {k: v for k, v in values.items() if k != "markout_guard"}, market()
     )
     assert "leave: markout" not in without.acts
-
-
-@pytest.mark.parametrize(
-    ("name", "values", "gate"),
-    [
-        ("phoenix_lpi", {"max_rel_spread_bps": 0.01}, "spread"),
-        ("phoenix_lpi", {"min_depth_notional": 1e9}, "min_depth"),
-        ("phoenix_lpi", {"gates": {"funding_window_minutes": 600}}, "funding_window"),
-        ("phoenix", {"gates": {"funding_window_minutes": 600}}, "funding_window"),
-        ("phoenix", {"oi_z_threshold": 100.0}, "open_interest"),
-        ("liquidity_pressure", {"max_spread_bps": 0.01}, "spread"),
-        ("liquidity_pressure", {"gates": {"funding_window_minutes": 600}}, "funding_window"),
-        ("toxicity_volatility", {"gates": {"max_toxicity": 0.01}}, "toxicity"),
-        ("toxicity_volatility", {"gates": {"max_trades_per_hour": 0}}, "max_trades_per_hour"),
-    ],
-)
-def test_a_gate_is_the_only_thing_that_prevents_the_trades_and_is_counted(
-    name: str, values: dict[str, Any], gate: str
-) -> None:
-    o = Outcome(name, SUITES[name] | values, market())
-    assert [x for x in ordinary(name).orders if x.tags == ["entry"]]  # without it there are some
-    assert not o.orders
-    refused = [why for _, _, g, why in o.decisions if g == gate]
-    assert o.control.refusals[str(o.strategy.strategy_id), gate] == len(refused) > 0
-    assert all(why.startswith("wait: ") for why in refused)
-
-
-def test_flat_before_funding_closes_and_keeps_out() -> None:
-    # The market begins 106 minutes before a settlement; a window of 96 opens at its second 600,
-    # while a position is held.
-    begins = START + 600 * SECOND
-    gates = {"funding_window_minutes": 96, "funding_action": "flat"}
-    o = Outcome("phoenix_lpi", SUITES["phoenix_lpi"] | {"gates": gates}, market())
-    leave = next(ts for ts, _, g, i in o.decisions if g == "funding_window" and "leave" in i)
-    assert begins <= leave <= begins + 2 * SECOND
-    assert [x for x in o.orders if x.tags == ["entry"]]
-    assert all(x.ts_init < begins for x in o.orders if x.tags == ["entry"])
-    assert o.strategy.ledger.position == 0
-
-
-def test_a_kill_switch_ends_the_day_and_says_so() -> None:
-    values = SUITES["phoenix_lpi"] | {
-        "trade_size": "5", "gates": {"max_daily_loss_share": 0.0005},
-    }  # fmt: skip
-    o = Outcome("phoenix_lpi", values, market())
-    strategy_id = str(o.strategy.strategy_id)
-    assert o.control.refusals[strategy_id, "kill_switch: daily_loss ended the day"] == 1
-    killed = next(ts for ts, _, gates, _ in o.decisions if gates == "daily_loss")
-    assert all(order.ts_init <= killed for order in o.orders if order.tags == ["entry"])
-    assert o.control.refusals[strategy_id, "daily_loss"] > 0
-    assert o.strategy.ledger.position == 0
 
 
 @pytest.mark.parametrize("mode", ["time", "notional"])

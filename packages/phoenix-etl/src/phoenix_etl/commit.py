@@ -152,7 +152,10 @@ class CatalogStore:
         durable.sync_folder(self._hidden)
 
     def _prune(self, folder: Path) -> None:
-        """Remove folders that a removal left empty."""
-        while folder != self.root and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+        """Remove folders that a removal left empty, also those that a crash left of that."""
+        while folder != self.root:
+            if folder.is_dir():
+                if any(folder.iterdir()):
+                    return
+                folder.rmdir()
             folder = folder.parent

@@ -32,7 +32,8 @@ from phoenix_etl.reading import Block
 
 PRICE_8_PRECISION = 8
 _AMOUNT_PRECISION = 16
-# Characters that a number parser lets through but no dump writes: hexadecimal, blanks, quotes.
+# Characters that a number parser lets through but no dump writes: hexadecimal, exponents (`1E-999999999`
+# makes Arrow read outside its tables, up to a crash), blanks, quotes.
 _SUSPICIOUS = (b"x", b"X", b"E", b'"', b"\t", b"\x00")
 _INTEGER_LIMIT = 10**18
 
@@ -183,8 +184,7 @@ class BlockParser:
             data.isascii()
             and not any(mark in data for mark in _SUSPICIOUS)
             and _holds(data, b" ", block.lines * self._blanks_per_line)
-            # A flag has one e (true, false); one more is an exponent.
-            and _holds(data, b"e", block.lines * self._flags)
+            and not (_has_exponent(data) if self._flags else b"e" in data)
         )
 
     def _convert_options(self, written: Mapping[str, int]) -> csv.ConvertOptions:
@@ -362,6 +362,13 @@ def _limit(precision: int) -> Decimal:
 
 def _holds(data: bytes, character: bytes, times: int) -> bool:
     return data.count(character) == times if times else character not in data
+
+
+def _has_exponent(data: bytes) -> bool:
+    """Whether an `e` is followed by a digit or sign; in `true` and `false` it ends the cell."""
+    characters = np.frombuffer(data, np.uint8)
+    after = characters[1:][characters[:-1] == ord("e")]
+    return bool(np.any((after >= ord("+")) & (after <= ord("9")) & (after != ord(","))))
 
 
 def _decimal_reason(cell: str, precision: int, limit: Decimal) -> str | None:

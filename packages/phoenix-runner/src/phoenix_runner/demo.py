@@ -1,8 +1,9 @@
-"""`phoenix demo`: the whole road on a market of its own, from dump files to a report.
+"""`phoenix demo`: the whole road on a market of its own, from dump files to reports.
 
-Everything lands in one folder: `raw` (the dump files of a simulated day), `catalog` (ingested from
-them), `ema_cross.yaml` (the suite, to be edited and run again) and `runs` (the bundle). The market is
-the same for the same seed on any machine, and so is the result.
+Everything lands in one folder: `raw` (the dump files of four simulated days), `catalog` (ingested from
+them), three suites (to be edited and run again) and `runs` (their bundles): EMA cross, Phoenix LPI, and
+a walk-forward of EMA cross; `comparison.html` sets the first two side by side. The market is the same
+for the same seed on any machine, and so are the results.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 from phoenix_etl.config import EtlConfig
@@ -18,24 +21,34 @@ from phoenix_etl.pipeline import ingest
 from phoenix_etl.synthetic import write_market
 
 from phoenix_runner.errors import RunnerError
-from phoenix_runner.experiment import Published, run_suite
-from phoenix_runner.progress import RunProgress
+from phoenix_runner.experiment import Published
+from phoenix_runner.modes import run_experiment
+from phoenix_runner.report.writing import write_comparison
 from phoenix_runner.suite import load_suite
 
-DAY = dt.date(2024, 3, 5)
+START = dt.date(2024, 3, 5)
+DAYS = 4  # a walk-forward tests on whole days: two to choose on, and two more to judge on
 MARKER = ".phoenix-demo"
 _PARTS = ("raw", "raw-truth", "catalog", "runs")
 
 
-def run_demo(folder: Path, *, seed: int, quiet: bool) -> Published:
-    """Simulate a day, ingest it, run EMA cross on it.
+@dataclass(frozen=True)
+class Demo:
+    """The three finished runs by suite name, and the page that compares two of them."""
+
+    runs: dict[str, Published]
+    comparison: Path
+
+
+def run_demo(folder: Path, *, seed: int, quiet: bool) -> Demo:
+    """Simulate four days, ingest them, run three suites.
 
     `folder` must be new, empty, or an earlier demo's, which is replaced.
     """
     _prepare(folder)
-    _say(f"simulating {DAY} of BTCUSDT in {folder / 'raw'}", quiet)
+    _say(f"simulating {DAYS} days of BTCUSDT in {folder / 'raw'}", quiet)
     market = write_market(
-        folder / "raw", symbols=["BTCUSDT"], start=DAY, days=1, seed=seed, profile="small"
+        folder / "raw", symbols=["BTCUSDT"], start=START, days=DAYS, seed=seed, profile="small"
     )
     rows = sum(file.rows for file in market.files)
     _say(f"ingesting {len(market.files)} files, {rows:,} rows, into {folder / 'catalog'}", quiet)
@@ -43,14 +56,15 @@ def run_demo(folder: Path, *, seed: int, quiet: bool) -> Published:
         EtlConfig(raw_roots=[str(folder / "raw")], catalog_path=str(folder / "catalog"))
     )
     if result.failed:
-        raise RunnerError(f"{folder}: ingest of the simulated day failed ({result.failed})")
-    suite_path = folder / "ema_cross.yaml"
-    suite_path.write_text(_suite_text(folder), encoding="utf-8")
-    _say(f"running {suite_path}", quiet)
-    suite = load_suite(suite_path)
-    time = suite.config.time
-    with RunProgress("ema_cross", time.start_ns, time.end_ns, quiet=quiet) as progress:
-        return run_suite(suite, progress=progress)
+        raise RunnerError(f"{folder}: ingest of the simulated days failed ({result.failed})")
+    runs = {}
+    for name, values in _suites(folder).items():
+        path = folder / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+        _say(f"running {path}", quiet)
+        runs[name] = run_experiment(load_suite(path), quiet=quiet)
+    singles = {name: run.folder for name, run in runs.items() if name != "walk_forward"}
+    return Demo(runs, write_comparison(singles, folder / "comparison.html"))
 
 
 def _prepare(folder: Path) -> None:
@@ -65,26 +79,63 @@ def _prepare(folder: Path) -> None:
     marker.write_text("made by `phoenix demo`, which may replace this folder\n", encoding="utf-8")
 
 
-def _suite_text(folder: Path) -> str:
-    values = {
-        "schema_version": "1",
-        "catalog": {"path": str(folder / "catalog")},
-        "output": {"dir": str(folder / "runs"), "suite_name": "demo_ema_cross"},
-        "universe": {
-            "instrument_ids": ["BTCUSDT-PERP.BINANCE"],
-            "starting_balances": ["10000 USDT"],
-            "leverage": 5,
-        },
-        "data": {"include": ["QuoteTick", "TradeTick", "Bar", "MarkPriceUpdate"]},
-        "time": {"start_utc": DAY.isoformat(), "end_utc": (DAY + dt.timedelta(1)).isoformat()},
-        "strategy": {
-            "name": "ema_cross",
-            "config": {"fast_bars": 10, "slow_bars": 20, "trade_size": "0.05"},
-        },
-        "execution": {"latency": {"insert_ms": 20, "update_ms": 20, "cancel_ms": 20}},
-        "funding": {"mode": "settle"},
+def _suites(folder: Path) -> dict[str, dict[str, Any]]:
+    """The three suites by name, as a person would write them."""
+    last = START + dt.timedelta(DAYS)
+
+    def suite(name: str, start: str, include: list[str], **sections: Any) -> dict[str, Any]:
+        return {
+            "schema_version": "1",
+            "catalog": {"path": str(folder / "catalog")},
+            "output": {"dir": str(folder / "runs"), "suite_name": name},
+            "universe": {
+                "instrument_ids": ["BTCUSDT-PERP.BINANCE"],
+                "starting_balances": ["10000 USDT"],
+                "leverage": 5,
+            },
+            "data": {"include": include},
+            "time": {"start_utc": start, "end_utc": last.isoformat(), "warmup": "2h"},
+            **sections,
+            "funding": {"mode": "settle"},
+        }
+
+    after_warmup = f"{START.isoformat()}T02:00:00Z"
+    market = ["QuoteTick", "TradeTick", "Bar", "MarkPriceUpdate"]
+    latency = {"insert_ms": 20, "update_ms": 20, "cancel_ms": 20}
+    ema = {
+        "name": "ema_cross",
+        "config": {"fast_bars": 10, "slow_bars": 20, "trade_size": "0.01"},
     }
-    return yaml.safe_dump(values, sort_keys=False)
+    resting = {"latency": latency, "trade_execution": True, "queue_position": True}
+    return {
+        "ema_cross": suite(
+            "ema_cross", after_warmup, market, strategy=ema, execution={"latency": latency}
+        ),
+        "phoenix_lpi": suite(
+            "phoenix_lpi",
+            after_warmup,
+            ["QuoteTick", "TradeTick", "BinanceBookDepthPct", "BinanceFundingRate",
+             "MarkPriceUpdate"],
+            strategy={"name": "phoenix_lpi", "config": {"trade_size": "0.01"}},
+            execution=resting,
+        ),
+        "walk_forward": suite(
+            "walk_forward",
+            START.isoformat(),
+            ["QuoteTick", "Bar", "MarkPriceUpdate"],
+            mode={
+                "kind": "walk_forward", "train": "2d", "test": "1d", "objective": "net",
+                "search": {
+                    "parameters": {
+                        "strategy.config.fast_bars": [10, 30],
+                        "strategy.config.slow_bars": [60, 120],
+                    }
+                },
+            },
+            strategy=ema,
+            execution={"latency": latency},
+        ),
+    }  # fmt: skip
 
 
 def _say(text: str, quiet: bool) -> None:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from phoenix_runner.bundle import read_json
 from phoenix_runner.experiment import Published
+from phoenix_runner.report.wording import ENOUGH_DAYS, count
 from phoenix_runner.research.decay import DecayRow, Estimate
 from phoenix_runner.research.labels import horizon_name
 from phoenix_runner.research.lookahead import CutCheck, WarmupRow
@@ -40,6 +41,8 @@ def describe(done: Published) -> str:
         lines.append(f"{len(s['gaps'])} gaps in the data, shaded in the report")
     if done.reused:
         lines.append("already finished before; --overwrite runs it again")
+    if done.address is not None:
+        lines.append(f"published: {done.address}")
     lines.append(f"report: {done.folder / 'report.html'}")
     return "\n".join(lines)
 
@@ -48,8 +51,8 @@ def _single(s: dict[str, Any]) -> list[str]:
     figures = s["figures"]
     sharpe, days = figures["returns"]["sharpe_annual"], figures["returns"]["days"]
     ratio = (
-        f"no Sharpe ratio over {days} day{'s' * (days != 1)}"
-        if sharpe is None
+        f"no Sharpe ratio over {count(days, 'day')}"
+        if sharpe is None or days < ENOUGH_DAYS
         else f"Sharpe (daily, 365) {sharpe:.2f} over {days} days"
     )
     share = float(s["net"]) / float(s["starting_equity"])
@@ -67,12 +70,17 @@ def _walk_forward(s: dict[str, Any]) -> list[str]:
     figures = s["figures"]
     inference = figures["inference"]
     deflated, efficiency = inference["deflated"], figures["efficiency"]
+    days = figures["returns"]["days"]
+    skill = (
+        f"no Sharpe ratio over {count(days, 'day')}"
+        if days < ENOUGH_DAYS
+        else "deflated Sharpe ratio " + ("undefined" if deflated is None else f"{deflated:.0%}")
+    )
     return [
-        f"out of sample {figures['equity']['return']:+.3%} over {figures['returns']['days']} days in "
+        f"out of sample {figures['equity']['return']:+.3%} over {count(days, 'day')} in "
         f"{s['folds']} folds, chosen from {s['sets_evaluated']} sets; "
         f"net {_money(s['net'])} {s['currency']} " + _attribution(s),
-        "deflated Sharpe ratio "
-        + ("undefined" if deflated is None else f"{deflated:.0%}")
+        skill
         + "; walk-forward efficiency "
         + ("undefined" if efficiency is None else f"{efficiency:.2f}")
         + f"; maximum drawdown {figures['drawdown']['maximum']:.3%}; {s['fills']} fills",
@@ -88,8 +96,12 @@ def _variants(s: dict[str, Any]) -> list[str]:
             str(row["fills"]),
             f"{row['maximum_drawdown']:.2%}",
         )
-    best = f"best of {len(s['variants'])}, with hindsight: {s['best']}"
-    return [_render(table).rstrip("\n"), best]
+    last = f"best of {len(s['variants'])}, with hindsight: {s['best']}"
+    if s["mode"] == "costs":
+        base = s["variants"][0]
+        gain = (float(base["gross"]) + float(base["funding"])) / float(base["traded_notional"] or 1)
+        last = f"break-even cost {gain * 1e4:.2f} bps of what is traded"
+    return [_render(table).rstrip("\n"), last]
 
 
 def _attribution(s: dict[str, Any]) -> str:

@@ -7,7 +7,8 @@ the funding window. A gate that is not configured does not exist; one that is co
 its input refuses, since a bound that cannot be checked is not kept.
 
     MarketState -> Gates.refuse_entry -> Refusal | None      (before an entry)
-                -> Gates.must_flatten -> Refusal | None      (always, before anything else)
+                -> Gates.must_flatten -> Refusal | None      (always, before anything else, and
+                                                              each minute, see `one_position`)
 """
 
 from __future__ import annotations
@@ -48,11 +49,12 @@ class GatesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     to 42 s apart, so a depth bound below that refuses most of the time). max_rel_spread_bps: of the
     mid. min_depth_notional: of the last depth snapshot. max_bar_gap_bars: missing bars among the
     latest. spread_collapse_multiple, depth_collapse_share: kill-switch when the spread exceeds that
-    multiple of its slow average, or depth falls under that share of its own. max_toxicity: VPIN (or
-    its percentile, whichever the strategy feeds). funding_window_minutes: on either side of a
-    settlement; funding_action: `no_entry` or `flat` (close before it). max_daily_loss_share,
-    max_drawdown_share: kill-switches on the loss from the day's first equity and from its peak.
-    Every kill-switch closes and ends the UTC day. max_trades_per_hour: entries in the last hour.
+    multiple of its slow average (over about an hour), or depth falls under that share of its own.
+    max_toxicity: VPIN (or its percentile, whichever the strategy feeds). funding_window_minutes: on
+    either side of a settlement; funding_action: `no_entry` or `flat` (close before it).
+    max_daily_loss_share, max_drawdown_share: kill-switches on the loss from the day's first equity
+    and from its peak. Every kill-switch closes and ends the UTC day. max_trades_per_hour: entries
+    in the last hour.
     """
 
     quote_max_age_ms: int | None = None
@@ -78,6 +80,12 @@ class GatesConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             value = getattr(self, name)
             if value is not None and not 0 < value < 1:
                 raise SettingsError(f"{name} must lie between 0 and 1 (was {value}); 0.02 is 2 %")
+        window = self.funding_window_minutes
+        if self.funding_action == "flat" and window is not None and window < 1:
+            raise SettingsError(
+                "funding_window_minutes must be at least 1 with funding_action flat "
+                f"(was {window}); positions are looked at each minute"
+            )
         if self.spread_collapse_multiple is not None and self.spread_collapse_multiple <= 1:
             raise SettingsError(
                 "spread_collapse_multiple must exceed 1 "

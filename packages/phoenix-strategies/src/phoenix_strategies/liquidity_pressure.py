@@ -21,7 +21,7 @@ from phoenix_signals.engines import BarLpiConfig, BarLpiEngine
 
 from phoenix_strategies.gates import Gates, GatesConfig, MarketState
 from phoenix_strategies.intents import BUY, Market
-from phoenix_strategies.one_position import RAW_PRECISION, OnePosition
+from phoenix_strategies.one_position import RAW_PRECISION, OnePosition, raw_quote
 from phoenix_strategies.settings import StrategySettings
 from phoenix_strategies.sizing import Caps, size_fixed
 from phoenix_strategies.trade_cycle import Decision
@@ -156,7 +156,6 @@ class LiquidityPressure(OnePosition[LiquidityPressureSettings]):
         self._fed: Any = None
         self._last: BarLpiSignal | None = None
         self._reversal = False
-        self.subscribe_quotes(self.instrument_id)
         self.subscribe_bars(BarType.from_str(settings.bar_type_for(str(self.instrument_id))))
         if settings.needs_depth:
             self.subscribe_custom("BinanceBookDepthPct")
@@ -164,9 +163,8 @@ class LiquidityPressure(OnePosition[LiquidityPressureSettings]):
             self.subscribe_custom("BinanceFundingRate")
 
     def on_quote(self, quote: QuoteTick) -> None:
-        self.quote = quote
-        if self.engaged:
-            self.advance()
+        """A quote while something is held or works: what is missing on the way out."""
+        self.advance()
 
     def receive(self, record: BinanceRecord) -> None:
         self._feed_quote()
@@ -185,13 +183,10 @@ class LiquidityPressure(OnePosition[LiquidityPressureSettings]):
 
     def _feed_quote(self) -> None:
         """Only the last quote before a bar counts, so it is fed then and not on every quote."""
-        quote = self.quote
-        if quote is not None and quote is not self._fed:
+        quote = self.last_quote()
+        if quote is not None and quote != self._fed:
             self._fed = quote
-            self.signal.on_quote(
-                quote.ts_init, quote.bid_price.raw, quote.ask_price.raw,
-                quote.bid_size.raw, quote.ask_size.raw,
-            )  # fmt: skip
+            self.signal.on_quote(*raw_quote(quote))
 
     def _decide(self, signal: BarLpiSignal) -> None:
         market = self.look(self.clock.timestamp_ns())

@@ -199,8 +199,9 @@ class Phoenix(OnePosition[PhoenixSettings]):
         self.gates = self.policy.gates
         self.signal = CompositeLpiEngine(settings.engine_config())
         self._realized = RealizedMeasures(settings.rv_window_minutes)
-        self._next_minute = 0
-        self.subscribe_quotes(self.instrument_id)
+        # A nanosecond before the minute, since data of the very minute belong to the next one.
+        last_ns = self.clock.timestamp_ns() // MINUTE_NS * MINUTE_NS - 1
+        self.every("minute", MINUTE_NS, last_ns, lambda _event: self._close_minute())
         self.subscribe_trades(self.instrument_id)
         self.subscribe_custom("BinanceBookDepthPct")
         if settings.oi_z_threshold is not None:
@@ -217,13 +218,7 @@ class Phoenix(OnePosition[PhoenixSettings]):
         return math.sqrt(realized.variance / self.settings.rv_window_minutes)
 
     def on_quote(self, quote: QuoteTick) -> None:
-        if quote.ts_init >= self._next_minute:
-            self._close_minute(quote.ts_init)
-        self.quote = quote
-        if self.engaged:
-            self._watch_stops(quote)
-
-    def _watch_stops(self, quote: QuoteTick) -> None:
+        """A quote while something is held or works: stops, and what is missing on the way out."""
         why = self.policy.on_quote(
             quote.ts_init,
             quote.bid_price.as_double(),
@@ -243,12 +238,12 @@ class Phoenix(OnePosition[PhoenixSettings]):
     def receive(self, record: BinanceRecord) -> None:
         self.signal.on_custom_data(record)
 
-    def _close_minute(self, ts: int) -> None:
+    def _close_minute(self) -> None:
         """The mid in force at the end of a minute enters the volatility."""
-        if self.quote is not None:
-            bid, ask = self.quote.bid_price.as_double(), self.quote.ask_price.as_double()
+        quote = self.last_quote()
+        if quote is not None:
+            bid, ask = quote.bid_price.as_double(), quote.ask_price.as_double()
             self._realized.update((bid + ask) / 2)
-        self._next_minute = (ts // MINUTE_NS + 1) * MINUTE_NS
 
     def _decide(self) -> None:
         while (signal := self.signal.maybe_emit()) is not None:

@@ -21,14 +21,14 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 import msgspec
-from nautilus_trader.model import QuoteTick, TradeTick
+from nautilus_trader.model import AggressorSide, QuoteTick, TradeTick
 from phoenix_schemas.custom_data import BinanceRecord
 from phoenix_schemas.signal_records import SignalSnapshot
 from phoenix_signals.engines import LpiConfig, LpiEngine
 
 from phoenix_strategies.gates import MINUTE_NS, MS_NS, Gates, GatesConfig, MarketState
 from phoenix_strategies.intents import BUY, SELL, Limit, Market
-from phoenix_strategies.one_position import RAW_PRECISION, OnePosition, aggressor
+from phoenix_strategies.one_position import RAW_PRECISION, OnePosition, aggressor, raw_quote
 from phoenix_strategies.order_ledger import OrderState
 from phoenix_strategies.order_rules import touch_price
 from phoenix_strategies.settings import StrategySettings
@@ -268,12 +268,14 @@ class PhoenixLpi(OnePosition[PhoenixLpiSettings]):
         self.depth_pct = settings.depth_pct_abs
         self.signal = LpiEngine(settings.engine_config(float(self.rules.price_increment)))
         self._guard: MarkoutGuard | None = None
-        by_time = settings.bucket_mode == "time"
-        self._feed_every = settings.bucket_interval_ms * MS_NS if by_time else MINUTE_NS
-        self._feed_at = self._quote_ts = self._fed_ts = 0
-        self._earlier: QuoteTick | None = None
-        self._fed: QuoteTick | None = None
-        self.subscribe_quotes(self.instrument_id)
+        self._by_time = settings.bucket_mode == "time"
+        self._bucket_ended = False
+        self._withheld: TradeTick | None = None
+        self._fed_ts = -1
+        every = settings.bucket_interval_ms * MS_NS if self._by_time else MINUTE_NS
+        # A nanosecond before the end, since data of the very end belong to the next bucket.
+        last_ns = self.clock.timestamp_ns() // every * every - 1
+        self.every("bucket-end", every, last_ns, lambda _event: self._end_bucket())
         self.subscribe_trades(self.instrument_id)
         if settings.use_depth_pct:
             self.subscribe_custom("BinanceBookDepthPct")
@@ -282,53 +284,68 @@ class PhoenixLpi(OnePosition[PhoenixLpiSettings]):
         if settings.needs_funding:
             self.subscribe_custom("BinanceFundingRate")
 
+    # The engine compares a trade with the quote strictly before it, and closes a bucket with the
+    # last quote in it. In time buckets a trade at or inside the touch changes nothing but the time
+    # of the last event. So quotes, and such trades, are withheld until a trade prints beyond the
+    # touch or the bucket ends: the same snapshots, at a fraction of the cost.
+
+    def on_trade(self, trade: TradeTick) -> None:
+        ts = trade.ts_init
+        last = before = self.last_quote()
+        age = 0
+        while before is not None and before.ts_init == ts:
+            age += 1
+            before = self.cache.quote(self.instrument_id, age)
+        can_wait = self._by_time and not self._bucket_ended and before is not None
+        if can_wait and not _beyond_touch(trade, before):
+            self._withheld = trade
+            return
+        self._feed(before)
+        self._feed_withheld()
+        self._feed(last)
+        self._feed_trade(ts, trade)
+
     def on_quote(self, quote: QuoteTick) -> None:
-        ts = quote.ts_init
-        if ts != self._quote_ts:
-            self._earlier = self.quote
-            self._quote_ts = ts
-        self.quote = quote
-        if ts >= self._feed_at:
-            self._feed_at = (ts // self._feed_every + 1) * self._feed_every
-            self._feed_quotes(ts)
+        """The first quote after the end of a bucket, and all while something is held or works."""
+        if self._bucket_ended:
+            self._feed(quote)
             self._decide()
         if self.engaged:
             if self._guard is not None:
                 self._mark(self._guard, quote)
             self.advance()
 
-    def on_trade(self, trade: TradeTick) -> None:
-        ts = trade.ts_init
-        if self.quote is not self._fed:
-            self._feed_quotes(ts)
+    def _end_bucket(self) -> None:
+        """Its last nanosecond: the engine catches up, and whatever comes next closes the bucket."""
+        self._feed(self.last_quote())
+        self._feed_withheld()
+        if self._by_time:
+            self._bucket_ended = True
+            self.want_quotes(True)
+
+    def _feed(self, quote: QuoteTick | None) -> None:
+        if quote is not None and (raw := raw_quote(quote))[0] >= self._fed_ts:
+            self._fed_ts = raw[0]
+            self.signal.on_quote(*raw)
+
+    def _feed_withheld(self) -> None:
+        """The last trade that waited, if nothing came after it: gaps are counted from it."""
+        trade, self._withheld = self._withheld, None
+        if trade is not None and (ts := trade.ts_init) > self._fed_ts:
+            self._feed_trade(ts, trade)
+
+    def _feed_trade(self, ts: int, trade: TradeTick) -> None:
+        self._fed_ts = ts
         if self.signal.on_trade(ts, trade.price.raw, trade.size.raw, aggressor(trade)):
             self._decide()
-
-    def _feed_quotes(self, ts: int) -> None:
-        """Give the engine the quotes that can matter to it at `ts`.
-
-        It compares a trade with the quote strictly before, and closes a bucket with the last one
-        known, so quotes that were replaced before either came need not be fed: same snapshots, at
-        a fraction of the cost.
-        """
-        earlier, quote = self._earlier, self.quote
-        if ts == self._quote_ts and earlier is not None and earlier is not self._fed:
-            before = earlier.ts_init
-            if before >= self._fed_ts:
-                self._feed(before, earlier)
-        if quote is not None:
-            self._feed(self._quote_ts, quote)
-
-    def _feed(self, ts: int, quote: QuoteTick) -> None:
-        self._fed, self._fed_ts = quote, ts
-        self.signal.on_quote(
-            ts, quote.bid_price.raw, quote.ask_price.raw, quote.bid_size.raw, quote.ask_size.raw
-        )
 
     def receive(self, record: BinanceRecord) -> None:
         self.signal.on_custom_data(record)
 
     def _decide(self) -> None:
+        if self._bucket_ended:
+            self._bucket_ended = False
+            self.want_quotes(False)
         while (snapshot := self.signal.maybe_emit()) is not None:
             self.record(snapshot)
             decision = self.policy.decide(
@@ -396,3 +413,11 @@ class PhoenixLpi(OnePosition[PhoenixLpiSettings]):
 
     def closed(self) -> None:
         self._guard = None
+
+
+def _beyond_touch(trade: TradeTick, quote: QuoteTick) -> bool:
+    """Whether a trade printed through the side it took."""
+    price: Any = trade.price  # the stubs give Price no order; at run time it has one
+    if trade.aggressor_side == AggressorSide.BUY:
+        return bool(price > quote.ask_price)
+    return bool(price < quote.bid_price)

@@ -36,7 +36,7 @@ from phoenix_signals.engines import (
 from phoenix_strategies.errors import StrategyError
 from phoenix_strategies.gates import Gates, GatesConfig, MarketState
 from phoenix_strategies.intents import BUY, Limit, Market
-from phoenix_strategies.one_position import RAW_PRECISION, OnePosition, aggressor
+from phoenix_strategies.one_position import RAW_PRECISION, OnePosition, aggressor, raw_quote
 from phoenix_strategies.order_rules import OrderRules
 from phoenix_strategies.settings import StrategySettings
 from phoenix_strategies.sizing import (
@@ -343,7 +343,7 @@ class ToxicityVolatility(OnePosition[ToxicityVolatilitySettings]):
         self._traded = 0.0
         if (bucket := settings.known_bucket) is not None:
             self._start_engine(bucket)
-        self.subscribe_quotes(self.instrument_id)
+        self.want_quotes(True)  # the sum of OFI takes every one
         self.subscribe_trades(self.instrument_id)
         self.subscribe_bars(BarType.from_str(settings.bar_type_for(str(self.instrument_id))))
         for kind in ("BinanceBookDepthPct", "BinanceOiMetrics", "BinanceFundingRate"):
@@ -363,12 +363,8 @@ class ToxicityVolatility(OnePosition[ToxicityVolatilitySettings]):
         )
 
     def on_quote(self, quote: QuoteTick) -> None:
-        self.quote = quote
         if self.signal is not None:
-            self.signal.on_quote(
-                quote.ts_init, quote.bid_price.raw, quote.ask_price.raw,
-                quote.bid_size.raw, quote.ask_size.raw,
-            )  # fmt: skip
+            self.signal.on_quote(*raw_quote(quote))
         if self.engaged:
             self._watch_stops(quote)
 

@@ -27,6 +27,7 @@ from phoenix_runner.report.page import Chart, Detail, Page, Section, Table, Tile
 from phoenix_runner.report.walk_forward import read_walk_forward
 from phoenix_runner.report.wording import (
     CANNOT_TELL,
+    ENOUGH_DAYS,
     count,
     date,
     execution_sentences,
@@ -218,6 +219,9 @@ def _best_sentence(best: Contender, found: Mapping[str, Mapping[str, Any]], tria
     inference = found[best.label]
     if inference["undefined"] is not None:
         return f"Its Sharpe ratio is undefined: {inference['undefined']}."
+    if inference["observations"] < ENOUGH_DAYS:
+        known = count(inference["observations"], "daily return")
+        return f"No Sharpe ratio worth quoting: {known}; {ENOUGH_DAYS} are a start."
     return (
         f"The probability that its true Sharpe ratio is above zero is "
         f"{probability(inference['probabilistic'])} taken alone, and "

@@ -36,6 +36,7 @@ from phoenix_runner.report.wording import (
     percent,
     probability,
     run_verdict,
+    sharpe_caption,
 )
 from phoenix_runner.summary import RunRecord, summarize
 
@@ -84,7 +85,11 @@ def tiles(summary: Mapping[str, Any]) -> list[Tile]:
             f"Net result ({equity['currency']})", money(equity["net"], sign=True), "after all costs"
         ),
         Tile("Return", percent(equity["return"], sign=True), "on the starting balance"),
-        Tile("Sharpe ratio", number(summary["returns"]["sharpe_annual"]), "per year of 365 days"),
+        Tile(
+            "Sharpe ratio",
+            number(summary["returns"]["sharpe_annual"]),
+            sharpe_caption(summary["inference"]),
+        ),
         Tile(
             "Deflated Sharpe",
             probability(inference["deflated"]),

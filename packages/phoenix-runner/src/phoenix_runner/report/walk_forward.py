@@ -38,6 +38,7 @@ from phoenix_runner.report.wording import (
     number,
     percent,
     probability,
+    sharpe_caption,
     sharpe_sentence,
 )
 
@@ -117,7 +118,11 @@ def _tiles(result: WalkForwardResult, summary: Mapping[str, Any]) -> list[Tile]:
     inference, pbo = summary["inference"], result.overfitting
     return [
         Tile("Return", percent(summary["equity"]["return"], sign=True), "out of sample"),
-        Tile("Sharpe ratio", number(summary["returns"]["sharpe_annual"]), "per year of 365 days"),
+        Tile(
+            "Sharpe ratio",
+            number(summary["returns"]["sharpe_annual"]),
+            sharpe_caption(summary["inference"]),
+        ),
         Tile(
             "Deflated Sharpe",
             probability(inference["deflated"]),
@@ -149,7 +154,9 @@ def _curve_section(
         "Only days that the choice of parameters had not seen.",
         [
             chained_chart(frame, curve, tests, start, result.currency),
-            drawdown_chart(frame, curve.day_ns + DAY_NS, fall),
+            drawdown_chart(
+                frame, np.append(curve.day_ns[0], curve.day_ns + DAY_NS), np.append(0.0, fall)
+            ),
             daily_returns_chart(frame, curve.day_ns, curve.returns),
             monthly_table(returns["by_month"]),
             Table(

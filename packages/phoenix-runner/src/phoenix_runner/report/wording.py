@@ -229,10 +229,26 @@ def sharpe_sentence(inference: Mapping[str, Any], annual: float | None) -> str:
         else f"against the best that {trials:,} worthless sets would show by luck: "
         f"{probability(inference['deflated'])}"
     )
+    days = inference["observations"]
+    if days < ENOUGH_DAYS:
+        known = count(days, "daily return")
+        return f"No Sharpe ratio worth quoting: {known}; {ENOUGH_DAYS} are a start."
     return (
         f"Sharpe ratio {number(annual)} a year (daily returns, 365 days); the probability that "
         f"the true one is above zero is {probability(inference['probabilistic'])} ({tried})."
     )
+
+
+def sharpe_caption(inference: Mapping[str, Any]) -> str:
+    """What stands under a Sharpe ratio: its period, and whether it is worth reading.
+
+    >>> sharpe_caption({"observations": 4}), sharpe_caption({"observations": 90})
+    ('per year, from only 4 daily returns', 'per year of 365 days')
+    """
+    days = inference["observations"]
+    if days < ENOUGH_DAYS:
+        return f"per year, from only {count(days, 'daily return')}"
+    return "per year of 365 days"
 
 
 def _refusals(refusals: Mapping[str, int]) -> list[str]:

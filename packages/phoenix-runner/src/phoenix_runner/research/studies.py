@@ -148,18 +148,20 @@ def _flat(row: DecayRow) -> dict[str, Any]:
     return values
 
 
-def run_regimes(folder: Path) -> tuple[Path, list[RegimeTable]]:
+def run_regimes(folder: Path, catalog: str | None = None) -> tuple[Path, list[RegimeTable]]:
     """Results of a finished run's round trips by spread, volatility, toxicity and funding.
 
     Spread comes from the catalog's quotes, volatility from the marks of the hour before, toxicity
     from the run's signal trace (if it recorded one with a `vpin`), funding from the catalog; what is
-    not there is left out. Writes `regimes-<id>` beside the run.
+    not there is left out. `catalog` replaces the path at which the run saw its catalog. Writes
+    `regimes-<id>` beside the run.
     """
     run = read_bundle(folder)
     trips = [t for t in round_trips(run.record.fills, run.record.funding) if t.exit_ns is not None]
     if not trips:
         raise NoDataError(f"{folder}: must have closed round trips (had none); nothing to split")
-    suite = load_suite(folder / "config_resolved.yaml")
+    moved = [] if catalog is None else [f"catalog.path={catalog}"]
+    suite = load_suite(folder / "config_resolved.yaml", moved)
     tables, units = [], []
     for name, unit, times, values, age in _variables(suite, run, folder, trips):
         table = split_by_regime(
