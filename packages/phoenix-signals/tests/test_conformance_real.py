@@ -58,6 +58,7 @@ def event_columns(source: str) -> dict[str, np.ndarray]:
         "spread_bps": spread, "spread": spread, "depth": (bid_size_raw + ask_size_raw) / 1000,
         "long_short_ratio": (buys.cumsum() + 1) / (sells.cumsum() + 1), "vpin": np.abs(obi),
         "obi": obi, "svi": side * 1.0, "ofi": np.diff(signed, prepend=0) * 1.0,
+        "taker_ratio": (buys.cumsum() + 1) / (sells.cumsum() + 1),
         "is_toxic": (spread > np.median(spread)).astype(int), "asset": (side > 0).astype(int),
     }  # fmt: skip
 
