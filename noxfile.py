@@ -178,10 +178,10 @@ def contest(session: nox.Session, suites: tuple[str, ...], page: Path) -> None:
 
 @nox.session(python=PYTHONS[0])
 def studies(session: nox.Session) -> None:
-    """What takes minutes or prints a table: a million updates, and do the indices find cascades."""
+    """What takes minutes or prints a table: ten million updates; do the indices find cascades."""
     install(session, PACKAGES, *group("test"))
-    long_runs = "packages/phoenix-signals/tests/test_covariance.py"
-    session.run("pytest", long_runs, "-k", "long_run", env={"PHOENIX_LONG_RUNS": "1"})
+    signals = "packages/phoenix-signals/tests"
+    session.run("pytest", "-n", "2", signals, "-k", "long_run", env={"PHOENIX_LONG_RUNS": "1"})
     session.run("pytest", "-s", "-p", "no:randomly", "tests-integration/test_detection_study.py")
 
 

@@ -7,9 +7,12 @@ import multiprocessing
 import os
 import shutil
 import signal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -434,16 +437,53 @@ def test_on_a_conflict_the_smallest_content_is_kept(dumps, catalog) -> None:
     assert catalog.verify().problems == []
 
 
-def test_a_small_memory_budget_changes_no_byte(dumps, catalog, another, monkeypatch) -> None:
-    from phoenix_etl import partitions
+@pytest.mark.parametrize("dataset", ["bookTicker", "aggTrades"])
+def test_a_small_memory_budget_changes_no_byte(
+    dumps, catalog, another, monkeypatch, dataset: str
+) -> None:
+    from phoenix_etl import spilled_rows
 
-    monkeypatch.setattr(partitions, "ROW_GROUP_ROWS", 10)
-    rows = [quote(n, T0 + (n * 7919) % 500) for n in range(500)]
-    dumps.add("bookTicker", "2024-01-01", rows)
-    catalog.ingest()
-    another.ingest(memory_budget="1 MiB")
-    monkeypatch.setattr(partitions._Slices, "__iter__", lambda self: iter(()))  # it is what runs
+    # Out of order, with duplicates (every tenth), conflicts (every 50th) and keys at two times.
+    times = [T0 + (n * 7919) % 500 for n in range(500)]
+    row = {"bookTicker": quote, "aggTrades": trade}[dataset]
+    rows = [row(n, t) for n, t in enumerate(times)]
+    rows += rows[::10] + [row(n, times[n], "70000") for n in range(0, 500, 50)]
+    rows += [row(n, times[n] + 1000) for n in range(3, 500, 100)]
+    dumps.add(dataset, "2024-01-01", rows)
+    whole = catalog.ingest()
+    made: list[int] = []
+    lexsort = np.lexsort
+
+    def counted(keys: Any) -> np.ndarray:
+        made.append(len(keys[0]))
+        return lexsort(keys)
+
+    monkeypatch.setattr(spilled_rows, "MIN_SLICE_ROWS", 40)
+    monkeypatch.setattr(np, "lexsort", counted)
+    sliced = another.ingest(memory_budget="0 MiB")
+    assert len(made) > 10
+    assert max(made) < 200
     assert catalog.data() == another.data()
+    [one], [other] = whole.manifest.partitions.values(), sliced.manifest.partitions.values()
+    assert one == other
+    [counts] = [i.counts for i in one.inputs.values()]
+    expected = {"bookTicker": (50, 10), "aggTrades": (50, 15)}[dataset]
+    assert (counts.duplicates, counts.conflicts) == expected
+
+
+def test_tables_hold_whole_moments() -> None:
+    from phoenix_etl.spilled_rows import MIN_SLICE_ROWS, _whole_moments
+
+    rng = np.random.default_rng(3)
+    ts = np.sort(rng.integers(0, MIN_SLICE_ROWS // 3, 4 * MIN_SLICE_ROWS))
+    batches = pa.table({"ts_event": ts}).to_batches(max_chunksize=9_973)
+    tables = list(_whole_moments(iter(batches)))
+    assert len(tables) > 2
+    assert np.array_equal(np.concatenate([t.column(0).to_numpy() for t in tables]), ts)
+    edges = [(t.column(0)[0].as_py(), t.column(0)[-1].as_py()) for t in tables]
+    assert all(before[1] < after[0] for before, after in pairwise(edges))
+    one_moment = pa.table({"ts_event": np.zeros(3 * MIN_SLICE_ROWS, np.int64)})
+    assert len(list(_whole_moments(iter(one_moment.to_batches(max_chunksize=10_000))))) == 1
 
 
 def test_both_markets_share_a_catalog(dumps, catalog) -> None:

@@ -6,8 +6,8 @@ A ratio compares two processor times of the same minute on the same machine (the
 rounds, in turns), so that a slow or busy machine changes both. Prints one line per promise; the exit
 code is 0 also when a promise is missed, because a busy machine must not fail a build.
 
-Indented lines promise nothing. Some of them are floors: what the operations that nobody can leave out
-cost alone, written as tersely as they can be. They tell how much of a missed promise could be won.
+Indented lines promise nothing. Some of them are floors: what the operations that nobody can leave
+out cost alone, written as tersely as they can be.
 """
 
 # the empty methods must take what the measured ones take

@@ -33,8 +33,8 @@ import pyarrow.parquet as pq
 from phoenix_schemas.timestamps import NS_PER_DAY, NS_PER_MINUTE, day_start, format_utc
 
 from phoenix_etl.arrays import int64_of_decimals, numbers
+from phoenix_etl.catalog_files import FILLS_KEY, ROW_GROUP_ROWS, WrittenFile
 from phoenix_etl.errors import CatalogError
-from phoenix_etl.partitions import FILLS_KEY, ROW_GROUP_ROWS, WrittenFile
 from phoenix_etl.trade_totals import MINUTES_PER_DAY, TradeTotals, decimal_text
 
 if TYPE_CHECKING:

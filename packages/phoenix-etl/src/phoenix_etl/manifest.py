@@ -15,9 +15,11 @@ from typing import Any
 import msgspec
 from phoenix_schemas.datasets import Market, Period
 
+from phoenix_etl.catalog_files import WrittenFile
 from phoenix_etl.crosschecks import CrossCheck
+from phoenix_etl.day_stats import PartitionStats
 from phoenix_etl.errors import CatalogError
-from phoenix_etl.partitions import InputCounts, PartitionStats, WrittenFile
+from phoenix_etl.partitions import InputCounts
 from phoenix_etl.source_rows import FileReport
 
 FORMAT = 1

@@ -35,6 +35,7 @@ from phoenix_schemas.instruments import (
 
 from phoenix_etl import durable
 from phoenix_etl import manifest as manifests
+from phoenix_etl.catalog_files import WrittenFile
 from phoenix_etl.commit import CatalogStore
 from phoenix_etl.config import EtlConfig
 from phoenix_etl.crosschecks import plan_checks, run_check
@@ -48,7 +49,7 @@ from phoenix_etl.manifest import (
     PartitionInput,
 )
 from phoenix_etl.parsing import Reject
-from phoenix_etl.partitions import Partition, WrittenFile
+from phoenix_etl.partitions import Partition
 from phoenix_etl.plan import (
     Instruments,
     archive_identity,

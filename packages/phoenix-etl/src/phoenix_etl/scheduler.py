@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import shutil
 import signal
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -24,11 +23,14 @@ from typing import Any, Protocol
 
 from phoenix_schemas.timestamps import NS_PER_DAY, day_start
 
+from phoenix_etl.catalog_files import InstrumentData
 from phoenix_etl.errors import CatalogError, SourceError
 from phoenix_etl.inventory import SourceFile
-from phoenix_etl.partitions import Part, Partition, PartitionTask, build_partition
+from phoenix_etl.partitions import Partition, PartitionTask, build_partition
 from phoenix_etl.plan import PlannedFile
 from phoenix_etl.source_rows import ReadOptions, ReadResult, read_source
+from phoenix_etl.spilled_rows import Part, Spill
+from phoenix_etl.worker_progress import INTERVAL_S, ProgressListener, ProgressTeller
 
 _INLINE_BYTES = 64 << 20
 """Below this much input, starting worker processes costs more than it saves."""
@@ -161,13 +163,14 @@ class Scheduler:
         self._threads = crew.threads
         self._most_running = 1 if crew.pool is None else 2 * crew.size
         self._running: dict[Future[Any], Callable[[Any], None]] = {}
+        self._listeners: dict[Future[Any], ProgressListener] = {}
         self._to_read: deque[FileState] = deque()
         self._unread: dict[Stream, dict[str, int]] = defaultdict(dict)
         """Files still to be read, with the first time of which they may hold a row."""
         self._open_days: dict[Stream, dict[str, None]] = defaultdict(dict)
         self._to_close: dict[Stream, None] = {}
         """Streams whose open days may have become ready."""
-        self._spills: dict[DayKey, dict[str, Path]] = defaultdict(dict)
+        self._spills: dict[DayKey, dict[str, Spill]] = defaultdict(dict)
         self._waiting: dict[DayKey, set[str]] = {}
         self._reread: set[tuple[str, str]] = set()
         self._serial = 0
@@ -185,7 +188,9 @@ class Scheduler:
                 self._fill()
                 if not self._running:
                     continue
-                done, _ = wait(self._running, return_when=FIRST_COMPLETED)
+                done, _ = wait(self._running, INTERVAL_S, return_when=FIRST_COMPLETED)
+                for listener in self._listeners.values():
+                    self._books.progress.advance(*listener.news())
                 for future in done:
                     self._running.pop(future)(future)
         except BaseException:
@@ -249,21 +254,22 @@ class Scheduler:
 
     def _read(self, state: FileState, only_days: frozenset[date] | None) -> None:
         self._serial += 1
-        folder = self._books.staging / "spill" / str(self._serial)
+        name = self._books.staging / "spill" / str(self._serial)
         source, options = state.plan.source, state.plan.options
         progress = self._books.progress
         if self._pool is None:
-            result = _read_task(source, options, folder, self._threads, only_days, progress.advance)
+            result = _read_task(source, options, name, self._threads, only_days, progress.advance)
             self._after_read(state, result, only_days)
             return
 
         def finished(future: Future[ReadResult | SourceError]) -> None:
             outcome = future.result()
             rows = outcome.report.rows_read if isinstance(outcome, ReadResult) else 0
-            progress.advance(source.size_bytes, rows)
+            progress.advance(*self._listeners.pop(future).finish(source.size_bytes, rows))
             self._after_read(state, outcome, only_days)
 
-        future = self._pool.submit(_read_task, source, options, folder, self._threads, only_days)
+        future = self._pool.submit(_read_task, source, options, name, self._threads, only_days)
+        self._listeners[future] = ProgressListener(_progress_path(name))
         self._running[future] = finished
 
     def _after_read(
@@ -293,9 +299,7 @@ class Scheduler:
         plan = self._books.states[next(iter(inputs))].plan
         self._serial += 1
         task = PartitionTask(
-            spec=plan.spec,
-            instrument_id=plan.instrument.instrument_id,
-            precisions=plan.options.precisions,
+            data=InstrumentData(plan.spec, plan.instrument.instrument_id, plan.options.precisions),
             parts=tuple(Part(path, self._spills[key][path]) for path in inputs),
             staging=self._books.staging / "built" / str(self._serial),
             memory_budget_bytes=self._books.memory_budget_bytes,
@@ -313,30 +317,39 @@ class Scheduler:
 
     def _discard_spills(self, key: DayKey) -> None:
         for spill in self._spills.pop(key, {}).values():
-            spill.unlink(missing_ok=True)
+            spill.path.unlink(missing_ok=True)
 
 
 def _read_task(
     source: SourceFile,
     options: ReadOptions,
-    folder: Path,
+    spill_name: Path,
     threads: int,
     only_days: frozenset[date] | None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ReadResult | SourceError:
     """Read a file; its own failure is a result, so that other files go on."""
     try:
-        return read_source(
-            source,
-            options,
-            folder,
-            threads=threads,
-            only_days=only_days,
-            on_progress=on_progress,
-        )
+        with ExitStack() as stack:
+            if on_progress is None:
+                teller = ProgressTeller(_progress_path(spill_name))
+                on_progress = stack.enter_context(teller)
+            return read_source(
+                source,
+                options,
+                spill_name,
+                threads=threads,
+                only_days=only_days,
+                on_progress=on_progress,
+            )
     except SourceError as error:
-        shutil.rmtree(folder, ignore_errors=True)
+        for spilled in spill_name.parent.glob(f"{spill_name.name}-*.arrow"):
+            spilled.unlink(missing_ok=True)
         return error
+
+
+def _progress_path(spill_name: Path) -> Path:
+    return spill_name.with_name(f"{spill_name.name}.progress")
 
 
 def _start_worker() -> None:

@@ -28,11 +28,11 @@ from phoenix_schemas.custom_data import register_custom_data
 from phoenix_schemas.timestamps import UNIT_NS
 
 from phoenix_etl import manifest as manifests
+from phoenix_etl.catalog_files import WrittenFile
 from phoenix_etl.commit import CatalogStore
 from phoenix_etl.errors import CatalogError, NothingFoundError, SourceError
 from phoenix_etl.inventory import SourceFile, take_inventory
 from phoenix_etl.manifest import Manifest, PartitionEntry
-from phoenix_etl.partitions import WrittenFile
 from phoenix_etl.pipeline import rejects_path
 from phoenix_etl.reading import MAX_LINE_BYTES
 from phoenix_etl.source_proof import SourceRows, read_as_text, stored_form

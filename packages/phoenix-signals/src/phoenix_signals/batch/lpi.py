@@ -30,7 +30,8 @@ from phoenix_signals.batch.columns import (
 from phoenix_signals.batch.pressure import held, liquidation_pressure, standardized
 from phoenix_signals.batch.rolling import rolling_sum
 from phoenix_signals.engines import lpi
-from phoenix_signals.engines.lpi import DEPTH_EPS, LpiConfig
+from phoenix_signals.engines.lpi import DEPTH_EPS
+from phoenix_signals.engines.lpi_config import LpiConfig
 from phoenix_signals.engines.protocol import scaled
 from phoenix_signals.errors import InputError
 

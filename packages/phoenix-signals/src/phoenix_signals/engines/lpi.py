@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
-from fractions import Fraction
 from functools import cache
-from typing import Final, Literal
+from typing import Final
 
 from phoenix_schemas.custom_data import (
     BinanceBookDepthPct,
@@ -17,7 +15,8 @@ from phoenix_schemas.custom_data import (
 )
 from phoenix_schemas.signal_records import SignalSnapshot, Validity
 
-from phoenix_signals.clocks import BUY, HOUR_NS, MINUTE_NS, SECOND_NS, SELL
+from phoenix_signals.clocks import BUY, SECOND_NS, SELL
+from phoenix_signals.engines.lpi_config import LpiConfig
 from phoenix_signals.engines.protocol import (
     NO_QUOTE,
     Quote,
@@ -27,29 +26,18 @@ from phoenix_signals.engines.protocol import (
 )
 from phoenix_signals.errors import (
     INF,
-    ParameterError,
-    check_choice,
-    check_count,
-    check_positive,
     size_error,
     time_error,
 )
 from phoenix_signals.estimator import Versioned
-from phoenix_signals.liquidity import ImpulseQuote
 from phoenix_signals.pressure import (
-    LIQUIDITY_MODES,
     Exhaustion,
     LeveragePrior,
     LiquidationPressure,
-    LiquidityMode,
-    PressureZKind,
-    check_weight,
     standardized,
     standardizer,
 )
 from phoenix_signals.rolling import RollingSum
-
-LpiBucketMode = Literal["time", "notional"]
 
 DEPTH_EPS = 1.0
 """Added to a depth, in quote currency, so that an empty book does not divide by 0."""
@@ -70,91 +58,6 @@ FUNDING_MISSING: Final = Validity.FUNDING_MISSING.value
 FUNDING_WARMUP: Final = Validity.FUNDING_WARMUP.value
 RV_WARMUP: Final = Validity.RV_WARMUP.value
 AFTER_GAP: Final = Validity.AFTER_GAP.value
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LpiConfig:
-    """Everything that decides the numbers of an [LpiEngine][phoenix_signals.engines.LpiEngine].
-
-    Raises:
-        ParameterError: A value is outside its range; the message names it.
-    """
-
-    price_precision: int
-    """`price_raw` = price * 10^price_precision in every call; 16 for NautilusTrader's `raw`."""
-    size_precision: int
-    """The same for sizes."""
-    price_increment: float
-    """One tick in quote currency; half a tick is the least scale of any spread z."""
-    bucket_mode: LpiBucketMode = "time"
-    bucket_interval_ns: int = 10 * SECOND_NS
-    bucket_notional: float = 1_000_000.0
-    """Quote currency per bucket when `bucket_mode` is notional; the filling trade closes it."""
-    eta_bps: float = 0.0
-    """A print is an impulse when it lies more than this beyond the touch; presets 0 and 5."""
-    impulse_quote: ImpulseQuote = "strictly_before"
-    use_depth: bool = True
-    """Measure thin liquidity by (a - b) / (D + eps) instead of by the relative spread."""
-    depth_pct: float = 5.0
-    """D = notional within this percentage of the touch, both sides."""
-    depth_max_age_ns: int = MINUTE_NS
-    quote_max_age_ns: int = MINUTE_NS
-    """Older than this the feed is taken for dead. bookTicker sends changes only, so a calm book is
-    not a dead one; a strategy's own gate on quote age may be tighter."""
-    z_kind: PressureZKind = "median_mad"
-    z_window_buckets: int = 600
-    z_min_count: int = 30
-    z_clip: float = 10.0
-    liquidity_mode: LiquidityMode = "signed"
-    lambda_ld: float = 1.0
-    lambda_liq: float = 1.0
-    lambda_spr: float = 1.0
-    lambda_f: float = 1.0
-    use_open_interest: bool = True
-    """Compute LEV at all."""
-    oi_window_rows: int = 8640
-    oi_max_age_ns: int = 15 * MINUTE_NS
-    funding_window_rows: int = 90
-    rv_window_buckets: int = 60
-    max_gap_ns: int = HOUR_NS
-    """Behind a longer silence of trades and quotes the open bucket is discarded."""
-
-    def __post_init__(self) -> None:
-        check_count("price_precision", self.price_precision, 0, "2, or 16 for Nautilus's raw")
-        check_count("size_precision", self.size_precision, 0, "3, or 16 for Nautilus's raw")
-        scaled("price_increment", self.price_increment, self.price_precision)
-        check_choice("bucket_mode", self.bucket_mode, ("time", "notional"))
-        check_count("bucket_interval_ns", self.bucket_interval_ns, 1, "10_000_000_000")
-        scaled("bucket_notional", self.bucket_notional, self.notional_precision)
-        if not 0.0 <= self.eta_bps < 10_000.0:
-            raise ParameterError(
-                f"eta_bps must lie in [0, 10000) (was {self.eta_bps}); presets: 0 and 5"
-            )
-        check_choice("impulse_quote", self.impulse_quote, ("strictly_before", "at_or_before"))
-        check_positive("depth_pct", self.depth_pct, "5.0")
-        for name in ("depth_max_age_ns", "quote_max_age_ns", "oi_max_age_ns"):
-            check_count(name, getattr(self, name), 0, "60_000_000_000")
-        check_choice("liquidity_mode", self.liquidity_mode, LIQUIDITY_MODES)
-        for name in ("lambda_ld", "lambda_liq", "lambda_spr", "lambda_f"):
-            check_weight(name, getattr(self, name))
-        check_count("rv_window_buckets", self.rv_window_buckets, 2, "60")
-        check_count("max_gap_ns", self.max_gap_ns, 1, "3_600_000_000_000")
-        if self.bucket_mode == "time" and self.max_gap_ns < self.bucket_interval_ns:
-            raise ParameterError(
-                f"max_gap_ns must be at least bucket_interval_ns {self.bucket_interval_ns} "
-                f"(was {self.max_gap_ns}); typical: one hour"
-            )
-        standardizer(self.z_kind, self.z_window_buckets, self.z_min_count, self.z_clip)
-
-    @property
-    def notional_precision(self) -> int:
-        """Notional is an integer in units of 10^-notional_precision of the quote currency."""
-        return self.price_precision + self.size_precision
-
-    @property
-    def eta(self) -> Fraction:
-        """`eta_bps` as an exact share."""
-        return Fraction(str(self.eta_bps)) / 10_000
 
 
 validity = cache(Validity)
