@@ -3,8 +3,10 @@ the same bytes whatever the order, the number of workers or the way the rows are
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
+import signal
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -517,3 +519,12 @@ def test_the_digest_names_the_data_and_nothing_of_this_machine(dumps, tmp_path: 
     two = Catalog(tmp_path / "two", moved).ingest().manifest
     assert one.catalog_digest == two.catalog_digest
     assert one.raw_roots != two.raw_roots
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no signal masks there")
+def test_ctrl_c_is_for_the_coordinator_from_a_workers_first_moment() -> None:
+    context = multiprocessing.get_context("spawn")
+    with scheduler._Workers(1, context) as pool:
+        blocked = pool.submit(signal.pthread_sigmask, signal.SIG_BLOCK, []).result(timeout=60)
+    assert signal.SIGINT in blocked
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])

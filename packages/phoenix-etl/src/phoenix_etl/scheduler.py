@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import secrets
 import signal
 import threading
 from collections import defaultdict, deque
@@ -128,7 +129,7 @@ def crew_for(
         yield Crew(None, 1, cores if limit is None else count)
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(count, context, initializer=_start_worker)
+    pool = _Workers(count, context, initializer=_start_worker)
     try:
         yield Crew(pool, count, max(1, cores // count))
     except BaseException:
@@ -138,6 +139,20 @@ def crew_for(
         pool.shutdown(wait=True, cancel_futures=True)
         raise
     pool.shutdown()
+
+
+class _Workers(ProcessPoolExecutor):
+    """Processes that are deaf to Ctrl-C from their first moment: it is for the coordinator, and one
+    that comes while they import would have each print its traceback. They start when work comes."""
+
+    def submit[**P, T](self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        if not hasattr(signal, "pthread_sigmask"):  # Windows
+            return super().submit(fn, *args, **kwargs)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit it
+        try:
+            return super().submit(fn, *args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Scheduler:
@@ -314,11 +329,16 @@ def _read_task(
     only_days: frozenset[date] | None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ReadResult | SourceError:
-    """Read a file; its own failure is a result, so that other files go on."""
+    """Read a file; its own failure is a result, so that other files go on.
+
+    A worker given up for lost may still be at it: what this one spills has a name of its own.
+    """
+    telling = _progress_path(spill_name)
+    spill_name = spill_name.with_name(f"{spill_name.name}-{secrets.token_hex(8)}")
     try:
         with ExitStack() as stack:
             if on_progress is None:
-                teller = ProgressTeller(_progress_path(spill_name))
+                teller = ProgressTeller(telling)
                 on_progress = stack.enter_context(teller)
             return read_source(
                 source,
