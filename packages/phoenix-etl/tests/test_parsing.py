@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from phoenix_etl.errors import SourceError
-from phoenix_etl.parsing import BlockParser, Parsed, Precisions, sniff_header, written_decimals
+from phoenix_etl.parsing import (
+    BlockParser,
+    Parsed,
+    Precisions,
+    _exact_floats,
+    sniff_header,
+    written_decimals,
+)
 from phoenix_etl.reading import Block
 from phoenix_schemas.datasets import DATASETS, Column, DatasetSpec, Kind
 
@@ -146,6 +154,19 @@ def test_a_ratio_that_a_float_cannot_show_is_rejected() -> None:
     parsed, _ = parse(METRICS, row.encode() + b"\n")
     (reject,) = parsed.rejects
     assert "must equal its shortest float64 form" in reject.reason
+
+
+@given(st.lists(st.from_regex(r"-?[0-9]{1,12}(\.[0-9]{1,12})?", fullmatch=True) | st.none()))
+@example(["0.1", "2.5", None, "-5.00", "0.30000000", "123456789012.12"])
+@example(["0.1", "0.1234567890123456789"])
+def test_ratios_are_the_nearest_floats_and_exact(texts: list[str | None]) -> None:
+    found = _exact_floats(pa.array(texts, pa.string()))
+    exact = all(t is None or Decimal(t) == Decimal(repr(float(t))) for t in texts)
+    assert (found is not None) == exact
+    if found is not None:
+        assert [repr(v) for v in found.to_pylist()] == [
+            repr(None if t is None else float(t)) for t in texts
+        ]
 
 
 def test_a_header_is_known_by_its_names() -> None:

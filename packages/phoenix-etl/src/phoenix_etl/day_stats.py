@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import msgspec
 import numpy as np
 import pyarrow as pa
 from phoenix_schemas.datasets import DatasetSpec
 
-from phoenix_etl.arrays import numbers
+from phoenix_etl.arrays import decimal_words, numbers
 from phoenix_etl.parsing import Precisions
 from phoenix_etl.trade_totals import TradeSum, TradeTotals, trade_target
 
@@ -46,6 +44,13 @@ class PartitionStats(msgspec.Struct, frozen=True, kw_only=True):
     """Of trades: what they add up to."""
 
 
+def _words(column: pa.Array) -> list[np.ndarray]:
+    """64-bit numbers that together are equal where the values are."""
+    if pa.types.is_decimal(column.type):
+        return list(decimal_words(column).T)
+    return [numbers(column)]
+
+
 def _longest(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return sorted(sorted(spans, key=lambda s: (s[0] - s[1], s[0]))[:MAX_GAPS])
 
@@ -62,7 +67,7 @@ class StatsOfDay:
         self._last_id: int | None = None
         self._first_id: int | None = None
         self._counts: dict[str, int] = {}
-        self._snapshot: tuple[int, bytes] | None = None
+        self._snapshot: pa.Table | None = None
         self._id_gaps: list[tuple[int, int]] = []
         self._frozen_since: int | None = None
 
@@ -92,7 +97,7 @@ class StatsOfDay:
                 table.column(c.name).null_count for c in self._spec.columns if c.nullable
             )
         if self._spec.name == "bookDepth":
-            self._add_snapshots(table, ts)
+            self._add_snapshots(table)
 
     @property
     def fills_by_minute(self) -> np.ndarray | None:
@@ -118,26 +123,26 @@ class StatsOfDay:
             self._first_id = int(first[0])
         self._last_id = int(last[-1])
 
-    def _add_snapshots(self, table: pa.Table, ts: np.ndarray) -> None:
+    def _add_snapshots(self, table: pa.Table) -> None:
         """Count snapshots equal to the one before (a frozen feed repeats itself for hours)."""
+        rows = table.select(["ts_event", "percentage", "depth", "notional"])
+        if self._snapshot is not None:
+            rows = pa.concat_tables([self._snapshot, rows])
+        ts = numbers(rows.column("ts_event"))
         starts = np.flatnonzero(np.concatenate([[True], ts[1:] != ts[:-1]]))
-        ends = np.append(starts[1:], len(ts))
-        content = [
-            table.column(n).combine_chunks().cast(pa.string()).to_pylist()
-            for n in ("percentage", "depth", "notional")
-        ]
-        frozen = 0
-        for low, high in zip(starts.tolist(), ends.tolist(), strict=True):
-            text = "|".join(v for column in content for v in column[low:high]).encode()
-            digest = hashlib.blake2b(text, digest_size=16).digest()
-            if self._snapshot is not None:
-                same_time = self._snapshot[0] == int(ts[low])
-                if not same_time and self._snapshot[1] == digest:
-                    frozen += 1
-                    if self._frozen_since is None:
-                        self._frozen_since = int(ts[low])
-            self._snapshot = (int(ts[low]), digest)
-        self._counts["frozen_snapshots"] = self._counts.get("frozen_snapshots", 0) + frozen
+        sizes = np.diff(np.append(starts, len(ts)))
+        same_size = np.concatenate([[False], sizes[1:] == sizes[:-1]])
+        # The row at the same place of the snapshot before, where that has as many rows.
+        before = np.arange(len(ts)) - np.repeat(np.where(same_size, sizes, 0), sizes)
+        equal = np.ones(len(ts), bool)
+        for name in ("percentage", "depth", "notional"):
+            for values in _words(rows.column(name).combine_chunks()):
+                equal &= values == values[before]
+        frozen = same_size & np.logical_and.reduceat(equal, starts)
+        self._count("frozen_snapshots", frozen)
+        if self._frozen_since is None and frozen.any():
+            self._frozen_since = int(ts[starts[frozen][0]])
+        self._snapshot = rows.slice(int(starts[-1]))
 
     def result(self) -> PartitionStats:
         assert self._first is not None  # a partition has rows

@@ -40,6 +40,9 @@ _INTEGER_LIMIT = 10**18
 _INTEGER = re.compile(r"-?0*[0-9]{1,18}")
 _DECIMAL = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?")
 _DATETIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}")
+_PLAIN_DECIMAL = r"^-?[0-9]+(?:\.[0-9]+)?$"
+_SURE_DIGITS = 15
+"""Every decimal of so many digits comes back from the nearest float64, so equals its shortest form."""
 _FLAGS = {"true": True, "True": True, "false": False, "False": False}
 
 
@@ -413,6 +416,11 @@ def _float_is_exact(cell: str) -> bool:
 
 def _exact_floats(array: pa.Array) -> pa.Array | None:
     """float64 of decimal texts, or None if one is not exact."""
+    longest = pc.max(pc.binary_length(array)).as_py() or 0
+    if longest <= _SURE_DIGITS and (
+        pc.all(pc.match_substring_regex(array, _PLAIN_DECIMAL), min_count=0).as_py()
+    ):
+        return array.cast(pa.float64())
     texts = array.to_pylist()
     exact = {t for t in set(texts) if t is not None}
     if not all(_DECIMAL.fullmatch(t) and _float_is_exact(t) for t in exact):

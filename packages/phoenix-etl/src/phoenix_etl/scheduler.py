@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import shutil
+import secrets
 import signal
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -31,6 +31,7 @@ from phoenix_etl.partitions import Partition, PartitionTask, build_partition
 from phoenix_etl.plan import PlannedFile
 from phoenix_etl.source_rows import ReadOptions, ReadResult, read_source
 from phoenix_etl.spilled_rows import Part, Spill
+from phoenix_etl.worker_progress import INTERVAL_S, ProgressListener, ProgressTeller
 
 _INLINE_BYTES = 64 << 20
 """Below this much input, starting worker processes costs more than it saves."""
@@ -128,7 +129,7 @@ def crew_for(
         yield Crew(None, 1, cores if limit is None else count)
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(count, context, initializer=_start_worker)
+    pool = _Workers(count, context, initializer=_start_worker)
     try:
         yield Crew(pool, count, max(1, cores // count))
     except BaseException:
@@ -140,6 +141,20 @@ def crew_for(
     pool.shutdown()
 
 
+class _Workers(ProcessPoolExecutor):
+    """Processes that are deaf to Ctrl-C from their first moment: it is for the coordinator, and one
+    that comes while they import would have each print its traceback. They start when work comes."""
+
+    def submit[**P, T](self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        if not hasattr(signal, "pthread_sigmask"):  # Windows
+            return super().submit(fn, *args, **kwargs)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit it
+        try:
+            return super().submit(fn, *args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Scheduler:
     """Reads files and builds days, each as soon as it can be."""
 
@@ -149,6 +164,7 @@ class Scheduler:
         self._threads = crew.threads
         self._most_running = 1 if crew.pool is None else 2 * crew.size
         self._running: dict[Future[Any], Callable[[Any], None]] = {}
+        self._listeners: dict[Future[Any], ProgressListener] = {}
         self._to_read: deque[FileState] = deque()
         self._unread: dict[Stream, dict[str, int]] = defaultdict(dict)
         """Files still to be read, with the first time of which they may hold a row."""
@@ -173,7 +189,9 @@ class Scheduler:
                 self._fill()
                 if not self._running:
                     continue
-                done, _ = wait(self._running, return_when=FIRST_COMPLETED)
+                done, _ = wait(self._running, INTERVAL_S, return_when=FIRST_COMPLETED)
+                for listener in self._listeners.values():
+                    self._books.progress.advance(*listener.news())
                 for future in done:
                     self._running.pop(future)(future)
         except BaseException:
@@ -237,21 +255,22 @@ class Scheduler:
 
     def _read(self, state: FileState, only_days: frozenset[date] | None) -> None:
         self._serial += 1
-        folder = self._books.staging / "spill" / str(self._serial)
+        name = self._books.staging / "spill" / str(self._serial)
         source, options = state.plan.source, state.plan.options
         progress = self._books.progress
         if self._pool is None:
-            result = _read_task(source, options, folder, self._threads, only_days, progress.advance)
+            result = _read_task(source, options, name, self._threads, only_days, progress.advance)
             self._after_read(state, result, only_days)
             return
 
         def finished(future: Future[ReadResult | SourceError]) -> None:
             outcome = future.result()
             rows = outcome.report.rows_read if isinstance(outcome, ReadResult) else 0
-            progress.advance(source.size_bytes, rows)
+            progress.advance(*self._listeners.pop(future).finish(source.size_bytes, rows))
             self._after_read(state, outcome, only_days)
 
-        future = self._pool.submit(_read_task, source, options, folder, self._threads, only_days)
+        future = self._pool.submit(_read_task, source, options, name, self._threads, only_days)
+        self._listeners[future] = ProgressListener(_progress_path(name))
         self._running[future] = finished
 
     def _after_read(
@@ -305,24 +324,38 @@ class Scheduler:
 def _read_task(
     source: SourceFile,
     options: ReadOptions,
-    folder: Path,
+    spill_name: Path,
     threads: int,
     only_days: frozenset[date] | None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ReadResult | SourceError:
-    """Read a file; its own failure is a result, so that other files go on."""
+    """Read a file; its own failure is a result, so that other files go on.
+
+    A worker given up for lost may still be at it: what this one spills has a name of its own.
+    """
+    telling = _progress_path(spill_name)
+    spill_name = spill_name.with_name(f"{spill_name.name}-{secrets.token_hex(8)}")
     try:
-        return read_source(
-            source,
-            options,
-            folder,
-            threads=threads,
-            only_days=only_days,
-            on_progress=on_progress,
-        )
+        with ExitStack() as stack:
+            if on_progress is None:
+                teller = ProgressTeller(telling)
+                on_progress = stack.enter_context(teller)
+            return read_source(
+                source,
+                options,
+                spill_name,
+                threads=threads,
+                only_days=only_days,
+                on_progress=on_progress,
+            )
     except SourceError as error:
-        shutil.rmtree(folder, ignore_errors=True)
+        for spilled in spill_name.parent.glob(f"{spill_name.name}-*.arrow"):
+            spilled.unlink(missing_ok=True)
         return error
+
+
+def _progress_path(spill_name: Path) -> Path:
+    return spill_name.with_name(f"{spill_name.name}.progress")
 
 
 def _start_worker() -> None:

@@ -118,13 +118,14 @@ class ReadResult:
 def read_source(
     file: SourceFile,
     options: ReadOptions,
-    spill_folder: Path,
+    spill_name: Path,
     *,
     threads: int = 1,
     only_days: frozenset[dt.date] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ReadResult:
-    """Read a whole file; spill the rows of each day (or of `only_days`) as Arrow IPC files.
+    """Read a whole file; spill the rows of each day (or of `only_days`) as Arrow IPC files, named
+    `<spill_name>-<day>.arrow`.
 
     `on_progress` is called with (bytes, rows) since its last call.
 
@@ -134,7 +135,7 @@ def read_source(
     reader = SourceReader(file.location, file.path)
     tally = _Tally()
     rejects: list[Reject] = []
-    spills = _Spills(spill_folder, file.spec, only_days)
+    spills = _Spills(spill_name, file.spec, only_days)
     header = False
     unit = "s"
     bytes_seen = 0
@@ -372,17 +373,15 @@ def _check_reject_share(
 class _Spills:
     """A [SpillWriter][] for each day, opened when its first row comes; `done` when all are closed."""
 
-    def __init__(
-        self, folder: Path, spec: DatasetSpec, only_days: frozenset[dt.date] | None
-    ) -> None:
-        self._folder = folder
+    def __init__(self, name: Path, spec: DatasetSpec, only_days: frozenset[dt.date] | None) -> None:
+        self._name = name
         self._spec = spec
         self._only = only_days
         self._writers: dict[dt.date, SpillWriter] = {}
         self.done: dict[dt.date, Spill] = {}
 
     def __enter__(self) -> _Spills:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._name.parent.mkdir(parents=True, exist_ok=True)
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -394,7 +393,7 @@ class _Spills:
         if self._only is not None and day not in self._only:
             return
         if day not in self._writers:
-            path = self._folder / f"{day.isoformat()}.arrow"
+            path = self._name.with_name(f"{self._name.name}-{day.isoformat()}.arrow")
             self._writers[day] = SpillWriter(path, self._spec, table.schema)
         self._writers[day].write(table)
 

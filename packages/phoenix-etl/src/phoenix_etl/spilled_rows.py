@@ -27,7 +27,7 @@ from phoenix_schemas.datasets import DatasetSpec
 from phoenix_etl.arrays import int64_array, mask_array, numbers
 
 MIN_SLICE_ROWS = 100_000
-_COPIES_OF_A_SLICE = 4
+_COPIES_OF_A_SLICE = 6
 """A slice exists as it was gathered and as it was sorted, beside its keys and its text on the way out."""
 _SOURCE = "source"
 """Column of a gathered row: the number of its part."""
