@@ -137,7 +137,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0])
 def acceptance(session: nox.Session) -> None:
-    """EMA cross against Phoenix and Phoenix LPI, walked forward over a simulated month (long)."""
+    """EMA cross against Phoenix and Phoenix LPI, walked forward over a simulated month (half an hour)."""
     install(session, PACKAGES)
     folder = Path("data/acceptance")
     if not (folder / "raw").exists():
@@ -149,21 +149,52 @@ def acceptance(session: nox.Session) -> None:
         "phoenix-etl", "ingest", "--config", "configs/etl.yaml",
         "--raw-root", str(folder / "raw"), "--catalog", str(folder / "catalog"),
     )  # fmt: skip
-    suites = [
-        f"configs/acceptance/{name}_month.yaml" for name in ("ema_cross", "phoenix", "phoenix_lpi")
-    ]
+    names = ("ema_cross_month", "phoenix_month", "phoenix_lpi_month")
+    contest(session, names, folder / "month.html")
+
+
+@nox.session(python=PYTHONS[0])
+def acceptance_bars(session: nox.Session) -> None:
+    """EMA cross at its defaults and chosen by walk-forward, over real AVAXUSDT bars of February 2024."""
+    real = os.environ.get("PHOENIX_REAL_DATA")
+    if real is None:
+        session.skip("PHOENIX_REAL_DATA is not set: no real market data")
+    install(session, PACKAGES)
+    folder = Path("data/acceptance")
     session.run(
-        "phoenix", "contest", *suites, "--out", str(folder / "contest.html"), *session.posargs
-    )
+        "phoenix-etl", "ingest", "--config", "configs/etl.yaml", "--raw-root", f"{real}/raw",
+        "--catalog", str(folder / "real"), "--symbols", "AVAXUSDT", "--datasets", "klines",
+        "--start", "2024-02-01", "--end", "2024-03-01",
+    )  # fmt: skip
+    names = ("ema_cross_default_avaxusdt_2024_02", "ema_cross_chosen_avaxusdt_2024_02")
+    contest(session, names, folder / "bars.html")
+
+
+def contest(session: nox.Session, suites: tuple[str, ...], page: Path) -> None:
+    """Run suites of configs/acceptance and set them side by side, the first one being the baseline."""
+    paths = [f"configs/acceptance/{name}.yaml" for name in suites]
+    session.run("phoenix", "contest", *paths, "--out", str(page), *session.posargs)
 
 
 @nox.session(python=PYTHONS[0])
 def studies(session: nox.Session) -> None:
-    """What takes minutes or prints a table: a million updates, and do the indices find cascades."""
+    """What takes minutes or prints a table: ten million updates; do the indices find cascades."""
     install(session, PACKAGES, *group("test"))
-    long_runs = "packages/phoenix-signals/tests/test_covariance.py"
-    session.run("pytest", long_runs, "-k", "long_run", env={"PHOENIX_LONG_RUNS": "1"})
+    signals = "packages/phoenix-signals/tests"
+    session.run("pytest", "-n", "2", signals, "-k", "long_run", env={"PHOENIX_LONG_RUNS": "1"})
     session.run("pytest", "-s", "-p", "no:randomly", "tests-integration/test_detection_study.py")
+
+
+@nox.session(python=PYTHONS[0])
+def crash(session: nox.Session) -> None:
+    """Ingestion under every fault at every file operation, 60 stops of a real run, hostile files."""
+    install(session, ["schemas", "etl"], *group("test"))
+    env = {"PHOENIX_EVERY_FAULT": "1", "PHOENIX_STOPS": "60", "PHOENIX_HOSTILE_RUNS": "100"}
+    for name in ("fault_injection", "kill", "hostile_input"):
+        session.run(
+            "pytest", "-s", "-p", "no:randomly", f"packages/phoenix-etl/tests/test_{name}.py",
+            *session.posargs, env=env,
+        )  # fmt: skip
 
 
 @nox.session(python=PYTHONS[0])

@@ -12,6 +12,7 @@ from phoenix_etl.pipeline import ingest
 from phoenix_etl.synthetic import write_market
 from phoenix_runner.backtest import RunResult, run_backtest
 from phoenix_runner.experiment import run_suite
+from phoenix_runner.screening import screen
 from phoenix_runner.suite import Suite, load_suite
 from phoenix_runner.variants import variants_of
 from phoenix_schemas.signal_records import SCHEMAS, VolatilitySignal
@@ -118,3 +119,36 @@ def test_volatility_signals_decisions_and_parents_are_parquet_in_the_bundle(
     assert {"f1", "theta"} <= values.keys()
     for parent in parents.to_pylist():
         assert parent["filled"] + parent["abandoned"] == parent["quantity"]
+
+
+SCREENED = {
+    "phoenix_lpi": ("strategy.config.theta_lpi", [1.5, 4.0], [
+        "strategy.config.mean_rev_post_only=false", "strategy.config.trade_size=0.001",
+    ]),
+    "liquidity_pressure": ("strategy.config.entry_threshold", [0.5, 1.0], [
+        "strategy.config.trade_size=0.001", "data.include=[QuoteTick, Bar]",
+    ]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SCREENED)
+def test_a_screen_from_batch_signals_agrees_with_the_replay(name: str, day: Path) -> None:
+    # Orders that take liquidity at once, small enough for the touch: what the fill rule assumes.
+    key, values, overrides = SCREENED[name]
+    overrides = [
+        f"catalog.path={day}", "execution.latency={}", "funding=off", "time.warmup=6h",
+        "time.start_utc=2024-01-01T06:00:00Z", *overrides,
+    ]  # fmt: skip
+    path = CONFIGS / f"{name}.yaml"
+    suite = load_suite(path, overrides)
+    time = suite.config.time
+    found = screen(
+        suite, [{key: v} for v in values], start_utc=time.start_utc, end_utc=time.end_utc
+    )
+    for value, screened in zip(values, found, strict=True):
+        result = run(load_suite(path, [*overrides, f"{key}={value}"]))
+        assert screened.net == pytest.approx(float(result.record.attribution.net), rel=0.01)
+        orders = sum(row["status"] == "FILLED" for row in result.orders)
+        # A reversal is two orders and one change of position.
+        assert orders * 0.9 <= screened.fills <= orders
+        assert screened.fills > 10

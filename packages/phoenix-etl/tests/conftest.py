@@ -26,7 +26,8 @@ def zipped(text: str | bytes, member: str = "data.csv") -> bytes:
     """A ZIP of one member, as the archive delivers it."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(zipfile.ZipInfo(member, (2024, 1, 1, 0, 0, 0)), text)
+        info = zipfile.ZipInfo(member, (2024, 1, 1, 0, 0, 0))
+        archive.writestr(info, text, zipfile.ZIP_DEFLATED)
     return packed.getvalue()
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import os
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from phoenix_etl import pipeline
+from phoenix_etl import scheduler
 from phoenix_etl.coverage import coverage_of
 from phoenix_etl.errors import CatalogError, NothingFoundError
 from phoenix_schemas.timestamps import parse_utc
@@ -325,14 +328,14 @@ def test_a_source_that_changes_during_the_run_is_noticed(dumps, catalog, monkeyp
     catalog.ingest()
     tree = catalog.tree()
     dumps.add("bookTicker", "2024-01-02", [quote(4, T0 + DAY + 9)])
-    real = pipeline.read_source
+    real = scheduler.read_source
 
     def read_source(source: Any, *args: Any, **kwargs: Any) -> Any:
         if source.path == first:  # known, and read again for the day it shares
             dumps.add("bookTicker", "2024-01-01", [quote(1, T0), quote(9, T0 + DAY + 3)])
         return real(source, *args, **kwargs)
 
-    monkeypatch.setattr(pipeline, "read_source", read_source)
+    monkeypatch.setattr(scheduler, "read_source", read_source)
     result = catalog.ingest()
     assert "changed while it was ingested; run the same command again" in result.failed[first]
     assert catalog.data() == {n: s for n, s in tree.items() if n.startswith("data/")}
@@ -366,7 +369,7 @@ def test_workers_and_their_order_change_no_byte(dumps, catalog, another, monkeyp
     dumps.add("klines", "2024-01", [kline(0, start=T0 + n * DAY) for n in range(30)])
     dumps.put("futures/daily/aggTrades/BTCUSDT-aggTrades-2024-01-09.csv", "bad\n")
     catalog.ingest(ingest_workers=1)
-    monkeypatch.setattr(pipeline, "_INLINE_BYTES", 0)
+    monkeypatch.setattr(scheduler, "_INLINE_BYTES", 0)
     result = another.ingest(ingest_workers=2)
     assert len(result.failed) == 1
     assert catalog.tree() == another.tree()
@@ -393,17 +396,18 @@ def split_rows(draw: st.DrawFn) -> list[list[str]]:
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(split_rows())
+@given(split_rows(), st.lists(st.sampled_from(["csv", "zip"]), min_size=4, max_size=4))
 def test_order_duplicates_conflicts_and_splits_change_no_byte(
-    tmp_path: Path, files: list[list[str]]
+    tmp_path: Path, files: list[list[str]], endings: list[str]
 ) -> None:
     """Against one sorted monthly file of the same rows."""
     folder = tmp_path / "property"
     shutil.rmtree(folder, ignore_errors=True)
     split, whole = Dumps(folder / "split"), Dumps(folder / "whole")
     for n, rows in enumerate(files):
-        split.add("bookTicker", f"2024-01-0{n + 1}", rows)
-    whole.add("bookTicker", "2024-01", sorted(row for rows in files for row in rows))
+        split.add("bookTicker", f"2024-01-0{n + 1}", rows, ending=endings[n])
+    rows = sorted(row for rows in files for row in rows)
+    whole.add("bookTicker", "2024-01", rows, ending=endings[3])
     catalogs = [Catalog(folder / "a", split.root), Catalog(folder / "b", whole.root)]
     ledgers = [c.ingest().manifest.datasets["futures/bookTicker"] for c in catalogs]
     assert catalogs[0].data() == catalogs[1].data()
@@ -431,16 +435,53 @@ def test_on_a_conflict_the_smallest_content_is_kept(dumps, catalog) -> None:
     assert catalog.verify().problems == []
 
 
-def test_a_small_memory_budget_changes_no_byte(dumps, catalog, another, monkeypatch) -> None:
-    from phoenix_etl import partitions
+@pytest.mark.parametrize("dataset", ["bookTicker", "aggTrades"])
+def test_a_small_memory_budget_changes_no_byte(
+    dumps, catalog, another, monkeypatch, dataset: str
+) -> None:
+    from phoenix_etl import spilled_rows
 
-    monkeypatch.setattr(partitions, "ROW_GROUP_ROWS", 10)
-    rows = [quote(n, T0 + (n * 7919) % 500) for n in range(500)]
-    dumps.add("bookTicker", "2024-01-01", rows)
-    catalog.ingest()
-    another.ingest(memory_budget="1 MiB")
-    monkeypatch.setattr(partitions._Slices, "__iter__", lambda self: iter(()))  # it is what runs
+    # Out of order, with duplicates (every tenth), conflicts (every 50th) and keys at two times.
+    times = [T0 + (n * 7919) % 500 for n in range(500)]
+    row = {"bookTicker": quote, "aggTrades": trade}[dataset]
+    rows = [row(n, t) for n, t in enumerate(times)]
+    rows += rows[::10] + [row(n, times[n], "70000") for n in range(0, 500, 50)]
+    rows += [row(n, times[n] + 1000) for n in range(3, 500, 100)]
+    dumps.add(dataset, "2024-01-01", rows)
+    whole = catalog.ingest()
+    made: list[int] = []
+    lexsort = np.lexsort
+
+    def counted(keys: Any) -> np.ndarray:
+        made.append(len(keys[0]))
+        return lexsort(keys)
+
+    monkeypatch.setattr(spilled_rows, "MIN_SLICE_ROWS", 40)
+    monkeypatch.setattr(np, "lexsort", counted)
+    sliced = another.ingest(memory_budget="0 MiB")
+    assert len(made) > 10
+    assert max(made) < 200
     assert catalog.data() == another.data()
+    [one], [other] = whole.manifest.partitions.values(), sliced.manifest.partitions.values()
+    assert one == other
+    [counts] = [i.counts for i in one.inputs.values()]
+    expected = {"bookTicker": (50, 10), "aggTrades": (50, 15)}[dataset]
+    assert (counts.duplicates, counts.conflicts) == expected
+
+
+def test_tables_hold_whole_moments() -> None:
+    from phoenix_etl.spilled_rows import MIN_SLICE_ROWS, _whole_moments
+
+    rng = np.random.default_rng(3)
+    ts = np.sort(rng.integers(0, MIN_SLICE_ROWS // 3, 4 * MIN_SLICE_ROWS))
+    batches = pa.table({"ts_event": ts}).to_batches(max_chunksize=9_973)
+    tables = list(_whole_moments(iter(batches)))
+    assert len(tables) > 2
+    assert np.array_equal(np.concatenate([t.column(0).to_numpy() for t in tables]), ts)
+    edges = [(t.column(0)[0].as_py(), t.column(0)[-1].as_py()) for t in tables]
+    assert all(before[1] < after[0] for before, after in pairwise(edges))
+    one_moment = pa.table({"ts_event": np.zeros(3 * MIN_SLICE_ROWS, np.int64)})
+    assert len(list(_whole_moments(iter(one_moment.to_batches(max_chunksize=10_000))))) == 1
 
 
 def test_both_markets_share_a_catalog(dumps, catalog) -> None:

@@ -193,18 +193,18 @@ def assert_same(found: list, expected: list, rel: float = 1e-12) -> None:
     assert len(found) == len(expected)
     if not expected:
         return
-    for field in dataclasses.fields(expected[0]):
-        a = [getattr(s, field.name) for s in found]
-        b = [getattr(s, field.name) for s in expected]
+    for name in expected[0].__struct_fields__:
+        a = [getattr(s, name) for s in found]
+        b = [getattr(s, name) for s in expected]
         if not any(isinstance(x, float) for x in b):
-            assert a == b, field.name
+            assert a == b, name
             continue
-        assert [x is None for x in a] == [x is None for x in b], field.name
+        assert [x is None for x in a] == [x is None for x in b], name
         known = np.array([x for x in b if x is not None], dtype=float)
         np.testing.assert_allclose(
             np.array([x for x in a if x is not None], dtype=float),
             known,
             rtol=rel,
             atol=rel * np.abs(known).max(initial=0.0),
-            err_msg=field.name,
+            err_msg=name,
         )

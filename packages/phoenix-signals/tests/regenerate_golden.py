@@ -54,12 +54,12 @@ def run(entry, parameters, inputs) -> conformance.Output:
         return conformance.run(signal, inputs)
     records = markets.replay(signal, read_market())
     columns = {}
-    for field in dataclasses.fields(records[0]):
-        values = [getattr(record, field.name) for record in records]
+    for name in records[0].__struct_fields__:
+        values = [getattr(record, name) for record in records]
         is_number = any(isinstance(v, float) for v in values)
         if is_number:
             values = [np.nan if v is None else v for v in values]
-        columns[field.name] = np.array(values, dtype=np.float64 if is_number else object)
+        columns[name] = np.array(values, dtype=np.float64 if is_number else object)
     return columns
 
 

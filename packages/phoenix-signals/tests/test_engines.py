@@ -326,7 +326,7 @@ def test_bar_engine_is_its_formula(imbalance):
     assert sum(bool(s.lpi) for s in found) > 20
 
 
-def test_bar_windows_take_every_bar():
+def test_slip_15_bar_windows_take_every_bar():
     """Slip 15: windows that skip the bars a gate refused, here for want of a fresh quote."""
     config, market = bar_config(), random_market(23)
     cut = slice(300, 900)
@@ -397,7 +397,7 @@ def test_a_bucket_knows_no_depth_or_open_interest_of_its_own_instant():
     assert signal.oi_zscore is not None
 
 
-def test_ldr_compares_like_with_like():
+def test_slip_10_ldr_compares_like_with_like():
     """Slip 10, at the engine: rows of other levels never enter the ratio."""
     market = random_market(26)
     found = replay(CompositeLpiEngine(composite_config()), market)
@@ -435,12 +435,3 @@ def test_batch_refuses_bars_that_cannot_be():
 def test_bad_configs_are_refused(build, message):
     with pytest.raises(ParameterError, match=message):
         build()
-
-
-def test_published_defaults():
-    composite = CompositeLpiConfig(price_precision=2, size_precision=3)
-    assert (composite.bucket_notional, composite.fsi_window_buckets) == (1_000_000, 100)
-    assert (composite.oi_window_rows, composite.z_min_count) == (8640, 30)
-    assert composite.depth_level == -1.0
-    bar = BarLpiConfig(price_precision=2, size_precision=3, price_increment=0.1)
-    assert (bar.lookback_bars, bar.imbalance, bar.z_min_count) == (60, "l1", 30)

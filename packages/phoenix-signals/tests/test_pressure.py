@@ -103,7 +103,7 @@ def test_mirror_negates_pressure_and_signed_lpi(seed):
         assert b.ld_z == a.ld_z
 
 
-def test_additive_mode_weakens_buy_cascades_and_signed_does_not():
+def test_slip_14_additive_mode_weakens_buy_cascades_and_signed_does_not():
     """Slip 14: an LPI that holds only for sell pressure."""
     rng = np.random.default_rng(2)
     calm = (rng.normal(size=40).tolist(), (1e-5 + 1e-6 * rng.random(40)).tolist())
@@ -148,7 +148,7 @@ def test_exhaustion_is_its_formula(kind):
 
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=30, deadline=None)
-def test_exhaustion_is_the_same_for_both_sides(seed):
+def test_slip_14_exhaustion_is_the_same_for_both_sides(seed):
     """Slip 14: an EXH that holds only for sell pressure."""
     rng = np.random.default_rng(seed)
     lpi, relief = (rng.normal(size=60) * 2).tolist(), rng.normal(size=60).tolist()
@@ -265,7 +265,7 @@ def test_about_half_of_all_bars_give_zero():
     assert 0.45 < share < 0.55
 
 
-def test_no_z_of_a_z():
+def test_slip_13_no_z_of_a_z():
     """Slip 13: the terms of each index are z-scores of raw numbers, taken once.
 
     Doubling the unit of every input leaves the index as it is; and P is the z of the raw impulse,
@@ -287,7 +287,7 @@ def test_no_z_of_a_z():
     assert abs(z_of(pressed[4:]) - pressed[-1]) > 0.1
 
 
-def test_windows_go_on_while_a_value_is_missing():
+def test_slip_15_windows_go_on_while_a_value_is_missing():
     """Slip 15: windows that skip what a gate or a missing partner refused."""
     rng = np.random.default_rng(13)
     volume = rng.lognormal(size=40).tolist()
@@ -312,7 +312,7 @@ def test_windows_go_on_while_a_value_is_missing():
     ]
 
 
-def test_a_spread_pinned_at_one_tick_does_not_explode():
+def test_slip_13_a_spread_pinned_at_one_tick_does_not_explode():
     """Slip 13: scales that collapse or explode; half a tick is the least scale of a spread."""
     spread = [1e-5] * 50 + [1.0000001e-5]
     calm = run_lpi([0.0] * 51, spread, 5e-6, min_count=5)[-1]

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from phoenix_schemas.signal_records import VolatilityRegime
 from phoenix_signals import batch
 from phoenix_signals.errors import InputError, ParameterError
-from phoenix_signals.regime import Crowding, FlowPressure, ToxicityIndex, VolatilityRegimes
+from phoenix_signals.regime import (
+    Crowding,
+    FlowPressure,
+    TakerRatio,
+    ToxicityIndex,
+    VolatilityRegimes,
+)
 
 
 def z_of(window, kind, clip=10.0):
@@ -110,6 +116,19 @@ def test_a_blank_row_breaks_the_change_of_open_interest():
     assert model.value.crowding == 0.0
 
 
+@pytest.mark.parametrize("kind", ["mean_std", "median_mad"])
+def test_taker_ratio_is_its_formula(kind):
+    rng = np.random.default_rng(4)
+    takers, logs = TakerRatio(15, 4, kind), []
+    for _ in range(60):
+        ratio = float(np.exp(rng.normal() * 0.3)) if rng.random() < 0.8 else None
+        takers.update(ratio)
+        if ratio is not None:
+            logs.append(math.log(ratio))
+        is_known = ratio is not None and len(logs) >= 4
+        assert takers.value == approx(z_of(logs[-15:], kind) if is_known else None)
+
+
 @given(st.integers(0, 2**32 - 1))
 def test_mirror_negates_flow_pressure(seed):
     rng = np.random.default_rng(seed)
@@ -144,7 +163,7 @@ def test_flow_pressure_and_toxicity_are_their_formulas(kind):
             assert pressure.value.f2 == approx(0.0 if toxic else total)
 
 
-def test_toxic_samples_enter_the_windows():
+def test_slip_15_toxic_samples_enter_the_windows():
     """Slip 15: windows that skip what a gate refused."""
     flow = np.random.default_rng(6).normal(size=(30, 3))
     gated, free = FlowPressure(10, 3), FlowPressure(10, 3)
@@ -190,7 +209,7 @@ def test_regimes_follow_their_ranks_with_hysteresis():
     assert seen == set(VolatilityRegime)
 
 
-def test_a_pinned_spread_is_not_a_thin_market():
+def test_slip_13_a_pinned_spread_is_not_a_thin_market():
     """Slip 13, in ranks: with <= a spread that is always one tick would be its own 95th percentile."""
     model = VolatilityRegimes(min_count=5)
     rng = np.random.default_rng(8)
@@ -203,7 +222,7 @@ def test_a_pinned_spread_is_not_a_thin_market():
     assert model.regime is not VolatilityRegime.LOW_LIQUIDITY
 
 
-def test_ranks_look_back_only():
+def test_slip_17_ranks_look_back_only():
     """Slip 17: percentiles over the full sample."""
     rng = np.random.default_rng(9)
     variance, spread, depth = np.exp(rng.normal(size=(3, 300)))
@@ -225,6 +244,9 @@ def test_ranks_look_back_only():
         (lambda: Crowding().update(math.nan, None, None), "funding_rate must be a finite"),
         (lambda: Crowding().update(None, 0.0, None), "open_interest must be above 0"),
         (lambda: Crowding().update(None, None, -1.0), "long_short_ratio must be above 0"),
+        (lambda: TakerRatio().update(0.0), "taker_ratio must be above 0"),
+        (lambda: TakerRatio().update(math.nan), "taker_ratio must be above 0 and finite"),
+        (lambda: batch.taker_ratio([1.0, 0.0]), "at row 1"),
         (lambda: ToxicityIndex().update(-0.1, None), "vpin"),
         (lambda: ToxicityIndex().update(0.1, math.inf), "spread"),
         (lambda: FlowPressure().update(math.nan, 0.0, 0.0, 0), "obi must be a finite"),

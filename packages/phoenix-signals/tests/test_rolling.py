@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import statistics
 from fractions import Fraction
 
@@ -124,6 +125,47 @@ def test_ten_million_updates_do_not_drift():
         mean, variance = exact_moments((x - 1e9)[end - 600 : end])
         assert got.mean[end - 1] == pytest.approx(1e9 + float(mean), rel=1e-15)
         assert got.variance[end - 1] == pytest.approx(float(variance), rel=1e-12)
+
+
+LONG = 10_000_000 if os.environ.get("PHOENIX_LONG_RUNS") else 200_000
+"""Updates one by one; `nox -s studies` makes them ten million."""
+
+
+def exact_last(x, kind):
+    """The value after the last of `x`, in exact arithmetic about an offset of 1e9."""
+    window = [Fraction(v) - 10**9 for v in x[-600:]]
+    if kind is RollingSum:
+        return (float(sum(window) + 600 * 10**9),)
+    mean, variance = exact_moments(window)
+    return float(mean + 10**9), float(variance)
+
+
+@pytest.mark.parametrize("kind", [RollingSum, RollingMeanVariance])
+def test_a_long_run_of_updates_one_by_one_does_not_drift(kind):
+    rng = np.random.default_rng(14)
+    estimator = kind(600)
+    recent: list[float] = []
+    for _ in range(0, LONG, 100_000):
+        recent = (1e9 + rng.integers(-512, 512, 100_000) / 1024).tolist()
+        for x in recent:
+            estimator.update(x)
+    found = (estimator.value,) if kind is RollingSum else estimator.value
+    assert found == pytest.approx(exact_last(recent, kind), rel=1e-12)
+
+
+def test_exponential_weights_do_not_drift_over_a_long_run_of_updates():
+    rng = np.random.default_rng(15)
+    estimator = EwMeanVariance(half_life_count=100)
+    recent: list[float] = []
+    for _ in range(0, LONG, 100_000):
+        recent = (1e9 + rng.integers(-512, 512, 100_000) / 1024).tolist()
+        for x in recent:
+            estimator.update(x)
+    fresh = EwMeanVariance(half_life_count=100)  # 100,000 values are 1,000 half-lives
+    for x in recent:
+        fresh.update(x)
+    assert estimator.value.mean == pytest.approx(fresh.value.mean, rel=1e-15)
+    assert estimator.value.variance == pytest.approx(fresh.value.variance, rel=1e-12)
 
 
 def test_a_long_stream_is_its_last_windows():

@@ -46,7 +46,7 @@ def bucket(lpi: float | None, exh: float | None = 0.0, **values: object) -> Sign
         spread=0.0002, depth_proxy=1e6, rv=None, zero_impulse_share=0.5,
         validity_flags=Validity.VALID,
     )  # fmt: skip
-    return replace(snapshot, **values)  # type: ignore[arg-type]
+    return msgspec.structs.replace(snapshot, **values)
 
 
 INVALID = bucket(None, None, validity_flags=Validity.DEPTH_STALE)
@@ -222,11 +222,11 @@ def test_phoenix_buys_into_forced_selling() -> None:
 @pytest.mark.parametrize(
     ("signal", "why"),
     [
-        (replace(SELLING, lpi=0.75), "wait: no forced"),  # strictly above
-        (replace(SELLING, is_valid=False), "wait: signal not valid"),
-        (replace(SELLING, lpi=None), "wait: signal not valid"),
-        (replace(SELLING, oi_zscore=1.49), "wait: open interest"),
-        (replace(SELLING, oi_zscore=None), "wait: open interest"),
+        (msgspec.structs.replace(SELLING, lpi=0.75), "wait: no forced"),  # strictly above
+        (msgspec.structs.replace(SELLING, is_valid=False), "wait: signal not valid"),
+        (msgspec.structs.replace(SELLING, lpi=None), "wait: signal not valid"),
+        (msgspec.structs.replace(SELLING, oi_zscore=1.49), "wait: open interest"),
+        (msgspec.structs.replace(SELLING, oi_zscore=None), "wait: open interest"),
     ],
 )
 def test_phoenix_entry_filters(signal: PhoenixSignal, why: str) -> None:
@@ -239,7 +239,9 @@ def test_phoenix_waits_for_realized_volatility() -> None:
 
 def test_the_open_interest_filter_can_be_dropped() -> None:
     policy = PhoenixPolicy(PhoenixSettings(oi_z_threshold=None))
-    assert composite(replace(SELLING, oi_zscore=None), policy=policy).startswith("enter")
+    assert composite(msgspec.structs.replace(SELLING, oi_zscore=None), policy=policy).startswith(
+        "enter"
+    )
 
 
 @given(
@@ -252,7 +254,7 @@ def test_the_open_interest_filter_can_be_dropped() -> None:
 def test_slip_18_phoenix_leaves_whatever_open_interest_and_validity_say(
     oi: float | None, valid: bool, sigma: float | None, lpi: float, stale: bool
 ) -> None:
-    signal = replace(SELLING, oi_zscore=oi, is_valid=valid, lpi=lpi)
+    signal = msgspec.structs.replace(SELLING, oi_zscore=oi, is_valid=valid, lpi=lpi)
     market = replace(GOOD, quote_ts=0) if stale else GOOD
     assert composite(signal, side=1, sigma=sigma, market=market).startswith("leave: lpi")
     assert composite(signal, entering=True, sigma=sigma, market=market).startswith("leave: lpi")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +107,8 @@ def inventory(raw_roots: tuple[Path, ...], as_json: bool) -> None:
 @click.option("--start", help="First time, UTC, e.g. 2024-01-01.")
 @click.option("--end", help="End time, UTC, exclusive.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes; default one per core.")
+@click.option("--scheduler", metavar="ADDRESS",
+    help="Work on a Dask cluster, e.g. tcp://10.0.0.5:8786 (phoenix-etl[dask]).")  # fmt: skip
 @click.option("--strict", is_flag=True, default=None, help="Refuse a file at its first bad row.")
 @click.option("--rehash", is_flag=True, help="Hash known files again instead of trusting stat.")
 @_quiet
@@ -120,6 +123,7 @@ def ingest(
     start: str | None,
     end: str | None,
     workers: int | None,
+    scheduler: str | None,
     strict: bool | None,
     rehash: bool,
     quiet: bool,
@@ -148,8 +152,14 @@ def ingest(
             "ingest must know where the dump files are; pass --raw-root, or raw_roots in --config"
         )
     try:
-        with shown(_stderr(), quiet=quiet) as progress:
-            result = run_ingest(settings, progress=progress, rehash=rehash)
+        with shown(_stderr(), quiet=quiet) as progress, ExitStack() as stack:
+            executor = None
+            if scheduler is not None:
+                from phoenix_etl.cluster import dask_executor, on_shared_paths
+
+                executor, threads = stack.enter_context(dask_executor(scheduler))
+                settings = on_shared_paths(settings, threads)
+            result = run_ingest(settings, progress=progress, executor=executor, rehash=rehash)
     except KeyboardInterrupt:
         _note(
             f"interrupted; what was committed to {settings.catalog} is whole. "
@@ -487,3 +497,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.exit(0)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _note(f"error: {where}{error.strerror or error}")
+        sys.exit(1)

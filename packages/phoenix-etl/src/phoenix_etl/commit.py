@@ -65,6 +65,7 @@ class CatalogStore:
         try:
             yield
         finally:
+            shutil.rmtree(self._all_staging, ignore_errors=True)
             with suppress(OSError):  # the name alone is no reason to fail
                 (self._hidden / "holder.json").unlink(missing_ok=True)
             lock.release()
@@ -152,7 +153,10 @@ class CatalogStore:
         durable.sync_folder(self._hidden)
 
     def _prune(self, folder: Path) -> None:
-        """Remove folders that a removal left empty."""
-        while folder != self.root and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+        """Remove folders that a removal left empty, also those that a crash left of that."""
+        while folder != self.root:
+            if folder.is_dir():
+                if any(folder.iterdir()):
+                    return
+                folder.rmdir()
             folder = folder.parent

@@ -9,6 +9,8 @@ from typing import Self
 
 _SMALL = 1 << 14
 """Fewer bytes are hashed sooner than handed over."""
+_WORTH_A_THREAD = 1 << 21
+"""A stream of fewer bytes is hashed sooner than a thread is started."""
 
 
 class BackgroundHash:
@@ -27,6 +29,7 @@ class BackgroundHash:
         self._hash = hashlib.sha256()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="sha256")
         self._waiting: list[Future[None]] = []
+        self._given = 0
 
     def __enter__(self) -> Self:
         return self
@@ -45,7 +48,9 @@ class BackgroundHash:
     def update(self, data: bytes) -> None:
         while self._waiting and (len(self._waiting) == 2 or self._waiting[0].done()):
             self._waiting.pop(0).result()
-        if len(data) < _SMALL and not self._waiting:
+        self._given += len(data)
+        is_small = len(data) < _SMALL or self._given < _WORTH_A_THREAD
+        if is_small and not self._waiting:
             self._hash.update(data)
             return
         self._waiting.append(self._pool.submit(self._hash.update, data))

@@ -8,7 +8,6 @@ and instruments; no path of this machine, no time of a file).
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,11 @@ from typing import Any
 import msgspec
 from phoenix_schemas.datasets import Market, Period
 
+from phoenix_etl.catalog_files import WrittenFile
+from phoenix_etl.crosschecks import CrossCheck
+from phoenix_etl.day_stats import PartitionStats
 from phoenix_etl.errors import CatalogError
-from phoenix_etl.partitions import InputCounts, PartitionStats, WrittenFile
+from phoenix_etl.partitions import InputCounts
 from phoenix_etl.source_rows import FileReport
 
 FORMAT = 1
@@ -115,6 +117,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     unrecognised: dict[str, str] = {}
     """Files under the raw roots that are not read, and why."""
     partitions: dict[str, PartitionEntry] = {}
+    crosschecks: dict[str, CrossCheck] = {}
+    """Datasets held against each other; keys are `<market>/<symbol>/<day>`."""
     manifest_sha256: str = ""
 
     def catalog_files(self) -> Iterable[WrittenFile]:
@@ -226,5 +230,4 @@ def _own_hash(manifest: Manifest) -> str:
 
 
 def _json(manifest: Manifest) -> bytes:
-    text = json.dumps(msgspec.to_builtins(manifest), indent=1, ensure_ascii=False)
-    return text.encode() + b"\n"
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"

@@ -32,13 +32,17 @@ from phoenix_etl.reading import Block
 
 PRICE_8_PRECISION = 8
 _AMOUNT_PRECISION = 16
-# Characters that a number parser lets through but no dump writes: hexadecimal, blanks, quotes.
+# Characters that a number parser lets through but no dump writes: hexadecimal, exponents (`1E-999999999`
+# makes Arrow read outside its tables, up to a crash), blanks, quotes.
 _SUSPICIOUS = (b"x", b"X", b"E", b'"', b"\t", b"\x00")
 _INTEGER_LIMIT = 10**18
 
 _INTEGER = re.compile(r"-?0*[0-9]{1,18}")
 _DECIMAL = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?")
 _DATETIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}")
+_PLAIN_DECIMAL = r"^-?[0-9]+(?:\.[0-9]+)?$"
+_SURE_DIGITS = 15
+"""Every decimal of so many digits comes back from the nearest float64, so equals its shortest form."""
 _FLAGS = {"true": True, "True": True, "false": False, "False": False}
 
 
@@ -183,8 +187,7 @@ class BlockParser:
             data.isascii()
             and not any(mark in data for mark in _SUSPICIOUS)
             and _holds(data, b" ", block.lines * self._blanks_per_line)
-            # A flag has one e (true, false); one more is an exponent.
-            and _holds(data, b"e", block.lines * self._flags)
+            and not (_has_exponent(data) if self._flags else b"e" in data)
         )
 
     def _convert_options(self, written: Mapping[str, int]) -> csv.ConvertOptions:
@@ -364,6 +367,13 @@ def _holds(data: bytes, character: bytes, times: int) -> bool:
     return data.count(character) == times if times else character not in data
 
 
+def _has_exponent(data: bytes) -> bool:
+    """Whether an `e` is followed by a digit or sign; in `true` and `false` it ends the cell."""
+    characters = np.frombuffer(data, np.uint8)
+    after = characters[1:][characters[:-1] == ord("e")]
+    return bool(np.any((after >= ord("+")) & (after <= ord("9")) & (after != ord(","))))
+
+
 def _decimal_reason(cell: str, precision: int, limit: Decimal) -> str | None:
     if not _DECIMAL.fullmatch(cell):
         return "must be a decimal number"
@@ -406,6 +416,11 @@ def _float_is_exact(cell: str) -> bool:
 
 def _exact_floats(array: pa.Array) -> pa.Array | None:
     """float64 of decimal texts, or None if one is not exact."""
+    longest = pc.max(pc.binary_length(array)).as_py() or 0
+    if longest <= _SURE_DIGITS and (
+        pc.all(pc.match_substring_regex(array, _PLAIN_DECIMAL), min_count=0).as_py()
+    ):
+        return array.cast(pa.float64())
     texts = array.to_pylist()
     exact = {t for t in set(texts) if t is not None}
     if not all(_DECIMAL.fullmatch(t) and _float_is_exact(t) for t in exact):

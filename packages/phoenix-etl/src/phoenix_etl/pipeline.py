@@ -11,44 +11,34 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
-import multiprocessing
-import os
-import shutil
-import signal
 import subprocess
-import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import (
-    FIRST_COMPLETED,
     BrokenExecutor,
     Executor,
-    Future,
-    ProcessPoolExecutor,
-    wait,
 )
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 from phoenix_schemas.arrow import CATALOG_TYPES
 from phoenix_schemas.instruments import (
+    InstrumentSpec,
     default_specs_text,
     load_instrument_specs,
 )
-from phoenix_schemas.timestamps import NS_PER_DAY, day_start
 
 from phoenix_etl import durable
 from phoenix_etl import manifest as manifests
+from phoenix_etl.catalog_files import WrittenFile
 from phoenix_etl.commit import CatalogStore
 from phoenix_etl.config import EtlConfig
+from phoenix_etl.crosschecks import plan_checks, run_check
 from phoenix_etl.errors import CatalogError, EtlError, NothingFoundError, SourceError
 from phoenix_etl.inventory import Inventory, SourceFile, take_inventory
 from phoenix_etl.manifest import (
@@ -59,51 +49,23 @@ from phoenix_etl.manifest import (
     PartitionInput,
 )
 from phoenix_etl.parsing import Reject
-from phoenix_etl.partitions import Part, Partition, PartitionTask, WrittenFile, build_partition
+from phoenix_etl.partitions import Partition
 from phoenix_etl.plan import (
     Instruments,
-    PlannedFile,
     archive_identity,
     instruments_of,
     plan_files,
 )
+from phoenix_etl.scheduler import Crew, DayKey, FileState, Progress, Scheduler, Silent, crew_for
 from phoenix_etl.source_rows import (
-    ReadOptions,
     ReadResult,
     allowed_rejects,
     lines_of,
-    read_source,
 )
+from phoenix_etl.stat_cache import StatCache
 from phoenix_etl.validation import write_validation_report
 
 COMMIT_INTERVAL_S = 5.0
-_INLINE_BYTES = 64 << 20
-"""Below this much input, starting worker processes costs more than it saves."""
-
-
-class Progress(Protocol):
-    """What a person watching an ingest is told."""
-
-    def start(self, files: int, total_bytes: int) -> None: ...
-    def advance(self, bytes_read: int, rows: int) -> None: ...
-    def file_done(self, path: str) -> None: ...
-    def note(self, message: str) -> None: ...
-
-
-class Silent:
-    """A [Progress][] for machines."""
-
-    def start(self, files: int, total_bytes: int) -> None:
-        pass
-
-    def advance(self, bytes_read: int, rows: int) -> None:
-        pass
-
-    def file_done(self, path: str) -> None:
-        pass
-
-    def note(self, message: str) -> None:
-        pass
 
 
 @dataclass(frozen=True)
@@ -154,12 +116,14 @@ def ingest(
     )
     if not chosen:
         raise NothingFoundError(_nothing_matches(config, inventory))
-    instruments = instruments_of(chosen, load_instrument_specs(config.instrument_specs_path))
+    specs = load_instrument_specs(config.instrument_specs_path)
+    instruments = instruments_of(chosen, specs)
     store = CatalogStore(config.catalog, config.manifest)
     with store.locked():
         try:
             recovered = store.recover()
             run = _Run(config, inventory, chosen, instruments, store, progress or Silent(), rehash)
+            run.stage_instruments(specs)
             return run.execute(executor, recovered)
         except OSError as error:
             where = f" at {error.filename}" if error.filename else ""
@@ -197,19 +161,6 @@ def _nothing_matches(config: EtlConfig, inventory: Inventory) -> str:
     )
 
 
-DayKey = tuple[str, str, str, str]
-"""(market, dataset, symbol, ISO day)."""
-
-
-@dataclass
-class _FileState:
-    """A planned file during a run."""
-
-    plan: PlannedFile
-    failed: bool = False
-    pending: bool = False
-
-
 @dataclass
 class _Staged:
     """Finished work that waits for its commit."""
@@ -234,7 +185,9 @@ class _Run:
     ) -> None:
         self._config = config
         self._store = store
-        self._progress = progress
+        self.progress = progress
+        self.staging = store.staging
+        self.memory_budget_bytes = config.memory_budget_bytes
         before = manifests.load(store.manifest)
         self._manifest = before or Manifest()
         self._files: dict[str, FileEntry] = dict(self._manifest.files)
@@ -242,10 +195,11 @@ class _Run:
         self._failed = {p: f for p, f in self._manifest.failed.items() if p in there}
         self._unrecognised = {odd.path: odd.reason for odd in inventory.unrecognised}
         self._partitions: dict[str, PartitionEntry] = dict(self._manifest.partitions)
+        self._crosschecks = self._manifest.crosschecks
         self._instruments = dict(self._manifest.instruments)
-        self._specs = list({s.instrument_id: s for s in instruments.values()}.values())
+        self._wanted = {spec.instrument_id for spec in instruments.values()}
         planned = plan_files(config, chosen, instruments, self._files)
-        self._states = {p.source.path: _FileState(p) for p in planned}
+        self.states = {p.source.path: FileState(p) for p in planned}
         self._sources_of_day: dict[DayKey, set[str]] = defaultdict(set)
         """Files that hold rows of a day, by all that is known."""
         for path, entry in self._files.items():
@@ -253,17 +207,17 @@ class _Run:
         identities = {archive_identity(entry): path for path, entry in self._files.items()}
         self._replaces = {
             path: old
-            for path, state in self._states.items()
+            for path, state in self.states.items()
             if (old := identities.get(archive_identity(state.plan.source), path)) != path
         }
         """Known files that lie there under another name now (a ZIP unpacked, a folder moved)."""
-        self._cache = _StatCache(store.stat_cache, rehash)
+        self._cache = StatCache(store.stat_cache, rehash)
         self._restated: list[str] = []
         self._staged = _Staged(
             changed=self._failed != self._manifest.failed
             or self._unrecognised != self._manifest.unrecognised
         )
-        self._last_commit = time.monotonic()
+        self._next_commit = time.monotonic() + COMMIT_INTERVAL_S
         self._built = 0
         self._removed = 0
         self._rows_read = 0
@@ -272,22 +226,23 @@ class _Run:
         self._texts = 0
 
     def execute(self, executor: Executor | None, recovered: bool) -> IngestResult:
-        unknown = [s for s in self._states.values() if not self._is_known(s)]
+        unknown = [s for s in self.states.values() if not self._is_known(s)]
         total = sum(s.plan.source.size_bytes for s in unknown)
-        self._progress.start(len(unknown), total)
+        self.progress.start(len(unknown), total)
         for path, reason in self._unrecognised.items():
             if path not in self._manifest.unrecognised:
-                self._progress.note(f"not read: {path}: {reason}")
-        self._stage_instruments()
-        with self._workers(executor, len(unknown), total) as (pool, inline):
-            scheduler = _Scheduler(self, pool, inline)
-            scheduler.run(unknown)
+                self.progress.note(f"not read: {path}: {reason}")
+        limit = self._config.ingest_workers
+        with crew_for(executor, limit, len(unknown), total) as crew:
+            Scheduler(self, crew).run(unknown)
+            self._commit_staged()
+            self._hold_against_each_other(crew)
         self._commit_staged()
         self._cache.save()
         result = IngestResult(
             manifest=self._manifest,
             files_read=self._read_count,
-            files_known=len(self._states) - len(unknown),
+            files_known=len(self.states) - len(unknown),
             rows_read=self._rows_read,
             partitions_built=self._built,
             partitions_removed=self._removed,
@@ -298,32 +253,7 @@ class _Run:
         write_validation_report(result.manifest, self._config.validation_report)
         return result
 
-    @contextmanager
-    def _workers(
-        self, executor: Executor | None, files: int, total: int
-    ) -> Iterator[tuple[Executor | None, int]]:
-        """The executor to use (None: this process) and the threads each task may use."""
-        cores = os.cpu_count() or 1
-        if executor is not None:
-            yield executor, 1
-            return
-        workers = min(self._config.ingest_workers or cores, max(files, 1))
-        if workers == 1 or total < _INLINE_BYTES:
-            yield None, cores if self._config.ingest_workers is None else workers
-            return
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)
-        try:
-            yield pool, max(1, cores // workers)
-        except BaseException:
-            # What they were at is staged only; nobody should wait for it.
-            for process in list((pool._processes or {}).values()):
-                process.terminate()
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-        pool.shutdown()
-
-    def _is_known(self, state: _FileState) -> bool:
+    def _is_known(self, state: FileState) -> bool:
         """Whether the manifest holds this file's rows as they would be read now."""
         source = state.plan.source
         entry = self._files.get(source.path)
@@ -332,9 +262,11 @@ class _Run:
         sha256 = self._cache.sha256(source, entry)
         if sha256 != entry.report.sha256:
             self._restated.append(source.path)
-            self._progress.note(f"{source.path}: its content changed; it is read again")
+            self.progress.note(f"{source.path}: its content changed; it is read again")
             return False
         if source.path in self._failed or entry.fingerprint != state.plan.fingerprint(sha256):
+            return False
+        if entry.report.rejected and not self._lies_there(rejects_path(entry, source.path)):
             return False
         return entry.report.rejected <= allowed_rejects(
             entry.report.rows_read,
@@ -342,7 +274,7 @@ class _Run:
             max_share=self._config.max_reject_share,
         )
 
-    def finish_read(self, state: _FileState, result: ReadResult | SourceError, first: bool) -> None:
+    def finish_read(self, state: FileState, result: ReadResult | SourceError, first: bool) -> None:
         """Take the outcome of reading a file (`first` is False for the rereading of a known one)."""
         source = state.plan.source
         if not first and isinstance(result, ReadResult):
@@ -364,7 +296,7 @@ class _Run:
             self._failed[source.path] = failed
             self._run_failed[source.path] = str(result)
             state.failed = True
-            self._progress.note(f"left out: {result}")
+            self.progress.note(f"left out: {result}")
             return
         self._read_count += 1
         self._rows_read += result.report.rows_read
@@ -390,7 +322,7 @@ class _Run:
         self._index(source.path, self._files[source.path])
         self._stage_rejects(rejects_path(source, source.path), source.path, result.rejects)
         self._staged.changed = True
-        self._progress.file_done(source.path)
+        self.progress.file_done(source.path)
 
     def _index(self, path: str, entry: FileEntry) -> None:
         for day in entry.report.days:
@@ -409,12 +341,12 @@ class _Run:
         """Days of the streams in this run that have rows, or had them."""
         streams = {
             (s.plan.source.market, s.plan.source.dataset, s.plan.source.symbol)
-            for s in self._states.values()
+            for s in self.states.values()
         }
         for entry in self._partitions.values():
             if (entry.market, entry.dataset, entry.symbol) in streams:
                 yield (entry.market, entry.dataset, entry.symbol, entry.day)
-        for path in self._states:
+        for path in self.states:
             if path in self._files:
                 entry_of = self._files[path]
                 for day in entry_of.report.days:
@@ -426,7 +358,7 @@ class _Run:
 
     def is_held_up(self, inputs: dict[str, str]) -> bool:
         """Whether a file of a day cannot be read now: the day then stays as it is."""
-        return any(path in self._states and self._states[path].failed for path in inputs)
+        return any(path in self.states and self.states[path].failed for path in inputs)
 
     def is_current(self, key: DayKey, inputs: dict[str, str]) -> bool:
         """Whether a day was built from just these files and lies there in full length."""
@@ -435,7 +367,12 @@ class _Run:
             return not inputs
         if {path: i.fingerprint for path, i in entry.inputs.items()} != inputs:
             return False
+        if entry.conflicts_file and not self._lies_there(entry.conflicts_file):
+            return False
         return all(self._is_there(file) for file in entry.files)
+
+    def _lies_there(self, path: str) -> bool:
+        return (self._store.root / path).is_file()
 
     def _is_there(self, file: WrittenFile) -> bool:
         if any(target == file.path for _, target in self._staged.moves):
@@ -455,12 +392,12 @@ class _Run:
             rows = []
             for source in sorted({c.source for c in built.conflicts}):
                 mine = [c for c in built.conflicts if c.source == source]
-                texts = lines_of(self._states[source].plan.source, {c.line for c in mine})
+                texts = lines_of(self.states[source].plan.source, {c.line for c in mine})
                 rows += [(source, Reject(c.line, c.reason, texts[c.line])) for c in mine]
             self._stage_file(conflicts, _rejects_csv(rows))
         for file, staged in zip(built.files, built.staged, strict=True):
             self._staged.moves.append((staged, file.path))
-        instrument = next(self._states[p].plan.instrument for p in inputs if p in self._states)
+        instrument = next(self.states[p].plan.instrument for p in inputs if p in self.states)
         self._partitions[name] = PartitionEntry(
             market=self._files[next(iter(inputs))].market,
             dataset=dataset,
@@ -477,7 +414,7 @@ class _Run:
         )
         self._built += 1
         self._staged.changed = True
-        if time.monotonic() - self._last_commit > COMMIT_INTERVAL_S:
+        if time.monotonic() >= self._next_commit:
             self._commit_staged()
 
     def drop_partition(self, key: DayKey) -> None:
@@ -509,14 +446,42 @@ class _Run:
         self._staged.moves.append((staged, target))
         self._staged.changed = True
 
-    def _stage_instruments(self) -> None:
-        """Instruments of this run as NautilusTrader writes them, and the specifications file."""
+    def _hold_against_each_other(self, crew: Crew) -> None:
+        """Check the days of which a file changed; the checks read what is committed."""
+        known = self._manifest.crosschecks
+        tasks = list(plan_checks(self._manifest, self._store.root))
+        stale = [
+            t for t in tasks if t.key not in known or known[t.key].fingerprint != t.fingerprint
+        ]
+        done = (map if crew.pool is None else crew.pool.map)(run_check, stale)
+        fresh = {task.key: check for task, check in zip(stale, done, strict=True)}
+        self._crosschecks = {t.key: fresh.get(t.key) or known[t.key] for t in tasks}
+        self._staged.changed |= self._crosschecks != known
+
+    def stage_instruments(self, specs: Mapping[str, InstrumentSpec]) -> None:
+        """Instruments as NautilusTrader writes them, and a copy of the specifications.
+
+        All that the catalog has are written where the specifications changed, so that the copy says
+        what holds for each of them.
+        """
+        specs_path = self._config.instrument_specs_path
+        text = Path(specs_path).read_text("utf-8") if specs_path else default_specs_text()
+        copy = self._store.root / "instrument_specs.yaml"
+        is_same_text = copy.exists() and copy.read_text("utf-8") == text
+        held = {Path(path).parent.name for path in self._instruments}
+        if (
+            is_same_text
+            and self._wanted <= held
+            and self._manifest.nautilus_version == metadata.version("nautilus_trader")
+            and all((self._store.root / path).exists() for path in self._instruments)
+        ):
+            return  # and NautilusTrader need not be imported
         from nautilus_trader.persistence import ParquetDataCatalog
 
         folder = self._store.staging / "instruments"
         folder.mkdir(parents=True, exist_ok=True)
-        instruments = [s.to_nautilus() for s in sorted(self._specs, key=lambda s: s.instrument_id)]
-        ParquetDataCatalog(str(folder)).write_instruments(instruments)
+        written = [specs[i].to_nautilus() for i in sorted(self._wanted | held & specs.keys())]
+        ParquetDataCatalog(str(folder)).write_instruments(written)
         for path in sorted(folder.rglob("*.parquet")):
             target = path.relative_to(folder).as_posix()
             data = path.read_bytes()
@@ -524,10 +489,7 @@ class _Run:
             if self._instruments.get(target) != sha256 or not (self._store.root / target).exists():
                 self._instruments[target] = sha256
                 self._stage_file(target, data)
-        specs_path = self._config.instrument_specs_path
-        text = Path(specs_path).read_text("utf-8") if specs_path else default_specs_text()
-        copy = self._store.root / "instrument_specs.yaml"
-        if not copy.exists() or copy.read_text("utf-8") != text:
+        if not is_same_text:
             self._stage_file("instrument_specs.yaml", text.encode())
 
     def _current(self) -> Manifest:
@@ -544,12 +506,13 @@ class _Run:
             failed=self._failed,
             unrecognised=self._unrecognised,
             partitions=self._partitions,
+            crosschecks=self._crosschecks,
         )
 
     def _commit_staged(self) -> None:
         """Commit what is finished. Where nothing changed the manifest stays the word of the run
         that last changed something."""
-        self._last_commit = time.monotonic()
+        began = time.monotonic()
         if not self._staged.changed:
             return
         self._check_ledger()
@@ -557,6 +520,9 @@ class _Run:
         self._store.commit(self._staged.moves, self._staged.removals, data)
         self._staged = _Staged()
         self._manifest = manifests.decode(data, self._store.manifest)
+        # A big manifest takes a while to write: that stays a small part of the work.
+        took = time.monotonic() - began
+        self._next_commit = began + took + max(COMMIT_INTERVAL_S, 20 * took)
 
     def _check_ledger(self) -> None:
         """Every row that a file gave to a day must be written there, a duplicate or a conflict."""
@@ -584,249 +550,6 @@ class _Run:
                 )
 
 
-class _Scheduler:
-    """Hands out reading and building so that a day is built when all its rows are there."""
-
-    def __init__(self, run: _Run, pool: Executor | None, threads: int) -> None:
-        self._run = run
-        self._pool = pool
-        self._threads = threads
-        self._running: dict[Future[Any], Callable[[Any], None]] = {}
-        self._to_read: list[_FileState] = []
-        self._open_days: dict[DayKey, None] = {}
-        self._spills: dict[tuple[str, str], Path] = {}
-        self._waiting: dict[DayKey, set[str]] = {}
-        self._reread: set[tuple[str, str]] = set()
-        self._serial = 0
-
-    def run(self, unknown: list[_FileState]) -> None:
-        self._to_read = list(unknown)
-        self._open_days = dict.fromkeys(self._run.days_to_check())
-        try:
-            while self._to_read or self._running or self._open_days or self._waiting:
-                self._fill()
-                if not self._running:
-                    continue
-                done, _ = wait(self._running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    self._running.pop(future)(future)
-        except BaseException:
-            for future in self._running:
-                future.cancel()
-            raise
-
-    def _open(self, state: _FileState, days: Any) -> None:
-        source = state.plan.source
-        for day in days:
-            self._open_days.setdefault((source.market, source.dataset, source.symbol, day))
-
-    def _fill(self) -> None:
-        """Start what can be started; builds come before reads, so that spills do not pile up."""
-        self._close_days()
-        limit = 1 if self._pool is None else 2 * getattr(self._pool, "_max_workers", 4)
-        while self._to_read and len(self._running) < limit:
-            self._read(self._to_read.pop(0), None)
-            self._close_days()
-
-    def _close_days(self) -> None:
-        """Build every open day that no unread file can still add to."""
-        horizon: dict[tuple[str, str, str], int] = {}
-        unread = [*self._to_read, *(s for s in self._run._states.values() if s.pending)]
-        for state in unread:
-            source = state.plan.source
-            group = (source.market, source.dataset, source.symbol)
-            first = source.span_ns[0] - NS_PER_DAY
-            horizon[group] = min(first, horizon.get(group, first))
-        for key in list(self._open_days):
-            limit = horizon.get(key[:3])
-            if limit is not None and day_start(date.fromisoformat(key[3])) >= limit:
-                continue
-            del self._open_days[key]
-            self._prepare(key)
-
-    def _prepare(self, key: DayKey) -> None:
-        """Build a day, drop it, or leave it, once every file that holds rows of it is known."""
-        inputs = self._run.inputs_of(key)
-        if self._run.is_current(key, inputs) or self._run.is_held_up(inputs):
-            self._discard_spills(key)
-            return
-        if not inputs:
-            self._run.drop_partition(key)
-            return
-        missing = [p for p in inputs if (p, key[3]) not in self._spills]
-        if not missing:
-            self._build(key, inputs)
-            return
-        self._waiting[key] = set(missing)
-        for path in missing:
-            state = self._run._states.get(path)
-            if state is None:
-                raise CatalogError(
-                    f"{path}: needed to rebuild {'/'.join(key)} and no longer among the files; "
-                    "restore it, or widen the selection to include it"
-                )
-            if (path, key[3]) in self._reread:
-                raise CatalogError(
-                    f"{path}: read again for {'/'.join(key)} without a row of that day; nothing of "
-                    "it is committed. This is a defect of phoenix-etl, please report it"
-                )
-            self._reread.add((path, key[3]))
-            self._read(state, frozenset({date.fromisoformat(key[3])}))
-
-    def _read(self, state: _FileState, only_days: frozenset[date] | None) -> None:
-        first = only_days is None
-        self._serial += 1
-        folder = self._run._store.staging / "spill" / str(self._serial)
-        source, options = state.plan.source, state.plan.options
-        state.pending = state.pending or first
-        if self._pool is None:
-            result = _read_task(
-                source, options, folder, self._threads, only_days, self._run._progress.advance
-            )
-            self._after_read(state, result, first, only_days)
-            return
-
-        def finished(future: Future[ReadResult | SourceError]) -> None:
-            outcome = future.result()
-            rows = outcome.report.rows_read if isinstance(outcome, ReadResult) else 0
-            self._run._progress.advance(source.size_bytes, rows)
-            self._after_read(state, outcome, first, only_days)
-
-        future = self._pool.submit(_read_task, source, options, folder, self._threads, only_days)
-        self._running[future] = finished
-
-    def _after_read(
-        self,
-        state: _FileState,
-        result: ReadResult | SourceError,
-        first: bool,
-        only_days: frozenset[date] | None,
-    ) -> None:
-        path = state.plan.source.path
-        if first:
-            state.pending = False
-        self._run.finish_read(state, result, first)
-        if isinstance(result, ReadResult):
-            for day, spill in result.spills.items():
-                self._spills[path, day.isoformat()] = spill
-            if first:
-                self._open(state, result.report.days)
-        for key in [k for k, missing in self._waiting.items() if path in missing]:
-            if only_days is not None and date.fromisoformat(key[3]) not in only_days:
-                continue
-            self._waiting[key].discard(path)
-            if not self._waiting[key]:
-                del self._waiting[key]
-                self._prepare(key)
-
-    def _build(self, key: DayKey, inputs: dict[str, str]) -> None:
-        plan = self._run._states[next(iter(inputs))].plan
-        self._serial += 1
-        task = PartitionTask(
-            spec=plan.spec,
-            instrument_id=plan.instrument.instrument_id,
-            precisions=plan.options.precisions,
-            parts=tuple(Part(path, self._spills[path, key[3]]) for path in inputs),
-            staging=self._run._store.staging / "built" / str(self._serial),
-            memory_budget_bytes=self._run._config.memory_budget_bytes,
-        )
-        if self._pool is None:
-            built = build_partition(task)
-            self._discard_spills(key)
-            self._run.finish_build(key, inputs, built)
-            return
-
-        def finished(future: Future[Partition]) -> None:
-            built = future.result()
-            self._discard_spills(key)
-            self._run.finish_build(key, inputs, built)
-
-        self._running[self._pool.submit(build_partition, task)] = finished
-
-    def _discard_spills(self, key: DayKey) -> None:
-        for path, day in [s for s in self._spills if s[1] == key[3]]:
-            source = self._run._states[path].plan.source
-            if (source.market, source.dataset, source.symbol) == key[:3]:
-                self._spills.pop((path, day)).unlink(missing_ok=True)
-
-
-def _read_task(
-    source: SourceFile,
-    options: ReadOptions,
-    folder: Path,
-    threads: int,
-    only_days: frozenset[date] | None,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> ReadResult | SourceError:
-    """Read a file; its own failure is a result, so that other files go on."""
-    try:
-        return read_source(
-            source,
-            options,
-            folder,
-            threads=threads,
-            only_days=only_days,
-            on_progress=on_progress,
-        )
-    except SourceError as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        return error
-
-
-def _start_worker() -> None:
-    """Leave Ctrl-C to the coordinator, and end when it ends, even by kill -9."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_coordinator, daemon=True).start()
-
-
-def _end_with_coordinator() -> None:
-    coordinator = multiprocessing.parent_process()
-    if coordinator is not None:
-        coordinator.join()
-        os._exit(1)
-
-
-class _StatCache:
-    """sha256 of files whose size, mtime and inode did not change since they were hashed.
-
-    It lies outside the manifest, because it speaks of one machine.
-    """
-
-    def __init__(self, path: Path, rehash: bool) -> None:
-        self._path = path
-        self._rehash = rehash
-        try:
-            self._entries: dict[str, list[Any]] = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError):
-            self._entries = {}
-
-    def sha256(self, source: SourceFile, entry: FileEntry) -> str:
-        """Hash of a file, from the cache if its stat is the cached one."""
-        if entry.size_bytes != source.size_bytes:
-            return ""  # certainly another content
-        cached = self._entries.get(str(source.location.resolve()))
-        if not self._rehash and cached is not None and cached[:3] == _stat(source):
-            return str(cached[3])
-        reader = hashlib.sha256()
-        with source.location.open("rb") as stream:
-            while chunk := stream.read(1 << 20):
-                reader.update(chunk)
-        self.remember(source, reader.hexdigest())
-        return reader.hexdigest()
-
-    def remember(self, source: SourceFile, sha256: str) -> None:
-        self._entries[str(source.location.resolve())] = [*_stat(source), sha256]
-
-    def save(self) -> None:
-        data = json.dumps(self._entries, indent=0, sort_keys=True).encode()
-        if not self._path.exists() or self._path.read_bytes() != data:
-            durable.write_file(self._path, data)
-
-
-def _stat(source: SourceFile) -> list[Any]:
-    return [source.size_bytes, source.mtime_ns, source.inode]
-
-
 def rejects_path(source: SourceFile | FileEntry, path: str) -> str:
     """Where the rejected lines of the source file at `path` are kept, relative to the catalog."""
     return f"rejects/{source.market}/{source.dataset}/{source.period}/{Path(path).name}.csv"
@@ -834,11 +557,11 @@ def rejects_path(source: SourceFile | FileEntry, path: str) -> str:
 
 def _rejects_csv(rows: list[tuple[str, Reject]]) -> bytes:
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text)  # ended by CRLF, it quotes a text that holds a CR
     writer.writerow(["file", "line", "reason", "text"])
     for name, reject in rows:
         writer.writerow([name, reject.line, reject.reason, reject.text])
-    return text.getvalue().encode()
+    return text.getvalue().replace("\r\n", "\n").encode()  # a line holds no LF of its own
 
 
 def _options(config: EtlConfig) -> dict[str, Any]:

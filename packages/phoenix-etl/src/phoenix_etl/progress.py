@@ -18,7 +18,7 @@ from rich.progress import (
 )
 
 from phoenix_etl.download import DownloadProgress, SilentDownload
-from phoenix_etl.pipeline import Progress, Silent
+from phoenix_etl.scheduler import Progress, Silent
 
 PLAIN_INTERVAL_S = 5.0
 

@@ -8,6 +8,8 @@ size is checked before it is believed.
 from __future__ import annotations
 
 import io
+import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -24,6 +26,16 @@ MAX_EXPANSION = 200
 """Dump files deflate 5 to 20 times; a member that claims more than this is not one."""
 _SMALL_MEMBER = 64 << 20
 _BOM = b"\xef\xbb\xbf"
+_BAD_ZIP = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    ValueError,
+    OverflowError,
+)
+"""What zipfile raises on damaged bytes."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +77,7 @@ class SourceReader:
 
     def _blocks_of_zip(self, hashed: BackgroundHash) -> Iterator[Block]:
         with self._path.open("rb") as file, self._path.open("rb") as packed:
+            before = _state(file)
             size = file.seek(0, io.SEEK_END)
 
             def hash_up_to(end: int) -> None:
@@ -80,7 +93,9 @@ class SourceReader:
                             hash_up_to(file.tell())
                             yield block
                 hash_up_to(size)
-            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+                if _state(packed) != before:
+                    raise SourceError(f"{self._name}: it changed while it was read; run again")
+            except _BAD_ZIP as error:
                 hash_up_to(size)
                 self.sha256 = hashed.hexdigest()
                 self._compare_checksum()  # says more, where there is one
@@ -97,6 +112,11 @@ class SourceReader:
         if len(members) != 1:
             raise SourceError(f"{self._name}: must hold one CSV (holds {len(members)} files)")
         member = members[0]
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise SourceError(
+                f"{self._name}: its member must be deflated, as the archive packs "
+                f"(is packed by method {member.compress_type})"
+            )
         if member.file_size > max(_SMALL_MEMBER, size * MAX_EXPANSION):
             raise SourceError(
                 f"{self._name}: its member claims {member.file_size:,} bytes out of {size:,}, "
@@ -110,8 +130,9 @@ class SourceReader:
             if not data.endswith(b"\n"):
                 rest = stream.readline(MAX_LINE_BYTES)
                 if len(rest) == MAX_LINE_BYTES:
+                    bad = line + data.count(b"\n")
                     raise SourceError(
-                        f"{self._name}:{line}: a line of over {MAX_LINE_BYTES:,} bytes; not a CSV"
+                        f"{self._name}:{bad}: a line of over {MAX_LINE_BYTES:,} bytes; not a CSV"
                     )
                 data += rest
             if hashed is not None:
@@ -130,10 +151,20 @@ class SourceReader:
         companion = self._path.with_name(self._path.name + ".CHECKSUM")
         if not companion.is_file():
             return
-        words = companion.read_text("utf-8", errors="replace").split()
+        try:
+            words = companion.read_text("utf-8", errors="replace").split()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise SourceError(f"{self._name}.CHECKSUM: cannot be read ({reason})") from error
         expected = words[0].lower() if words else ""
         if expected != self.sha256:
             raise SourceError(
                 f"{self._name}: sha256 {self.sha256} differs from its CHECKSUM file "
                 f"({expected or 'empty'}); download it again"
             )
+
+
+def _state(file: IO[bytes]) -> tuple[int, int, int]:
+    """What tells a file from another one, or from itself rewritten."""
+    status = os.fstat(file.fileno())
+    return status.st_ino, status.st_size, status.st_mtime_ns

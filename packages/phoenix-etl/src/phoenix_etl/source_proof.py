@@ -11,6 +11,7 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import numpy as np
@@ -132,7 +133,8 @@ class _TextReader:
     def _split(self, block: Block) -> pa.Table:
         names = [column.name for column in self._columns]
         table = None
-        if b"\r" not in block.data:
+        # Arrow takes an empty line for a row of empty cells.
+        if b"\r" not in block.data and b"\n\n" not in b"\n" + block.data:
             table = self._split_by_arrow(block, names)
         if table is None:
             table = self._split_by_line(block, names)
@@ -201,7 +203,7 @@ def _cast(column: Column, cells: pa.Array, unit_ns: int) -> pa.Array:
     if column.nullable:
         cells = pc.if_else(pc.equal(cells, ""), pa.scalar(None, pa.string()), cells)
     if column.kind in _DECIMALS:
-        return cells.cast(DECIMAL)
+        return _without_exponents(cells).cast(DECIMAL)
     match column.kind:
         case Kind.EPOCH:
             return pc.multiply(cells.cast(pa.int64()), unit_ns)
@@ -215,3 +217,22 @@ def _cast(column: Column, cells: pa.Array, unit_ns: int) -> pa.Array:
             return pc.is_in(cells, value_set=pa.array(["true", "True"]))
         case _:
             return cells
+
+
+def _without_exponents(cells: pa.Array) -> pa.Array:
+    """The same numbers written out; Arrow reads outside its tables at `1e-999999999`."""
+    if not pc.any(pc.match_substring(cells, "e", ignore_case=True)).as_py():
+        return cells
+    return pa.array([c if c is None else _written_out(c) for c in cells.to_pylist()], pa.string())
+
+
+def _written_out(cell: str) -> str:
+    try:
+        value = Decimal(cell)
+    except InvalidOperation:
+        raise pa.ArrowInvalid(f"{cell[:40]!r} is no decimal number") from None
+    if not value:
+        return "0"
+    if not value.is_finite() or abs(value.adjusted()) > DECIMAL.precision:
+        raise pa.ArrowInvalid(f"{cell[:40]!r} is out of range")
+    return format(value, "f")

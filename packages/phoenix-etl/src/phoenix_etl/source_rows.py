@@ -8,7 +8,6 @@ file held is told by its [FileReport][], whose counts add up to the rows read.
 from __future__ import annotations
 
 import datetime as dt
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +18,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
+from phoenix_schemas.datasets import DatasetSpec
 from phoenix_schemas.timestamps import NS_PER_DAY, day_start, utc_day
 
 from phoenix_etl.arrays import mask_array, numbers
@@ -34,6 +34,8 @@ from phoenix_etl.parsing import (
     written_decimals,
 )
 from phoenix_etl.reading import Block, SourceReader
+from phoenix_etl.spilled_rows import Spill, SpillWriter
+from phoenix_etl.trade_totals import TradeSum, TradeTotals, trade_target
 
 SMALL_FILE_REJECTS = 10
 """A file may lose this many rows (but no more than a tenth) whatever its share of rejects allows."""
@@ -81,6 +83,8 @@ class FileReport(msgspec.Struct, frozen=True, kw_only=True):
     last_ts_event: int | None
     days: dict[str, int]
     reject_reasons: dict[str, int]
+    replaced_totals: dict[str, TradeTotals] = {}
+    """Of trades: what the superseded rows of each day add up to."""
 
 
 @dataclass
@@ -98,6 +102,7 @@ class _Tally:
     last_ts: int | None = None
     days: dict[dt.date, int] = field(default_factory=dict)
     reasons: dict[str, int] = field(default_factory=dict)
+    replaced: dict[dt.date, TradeSum] = field(default_factory=dict)
     last_key: tuple[Any, ...] | None = None
 
 
@@ -107,19 +112,20 @@ class ReadResult:
 
     report: FileReport
     rejects: list[Reject]
-    spills: dict[dt.date, Path]
+    spills: dict[dt.date, Spill]
 
 
 def read_source(
     file: SourceFile,
     options: ReadOptions,
-    spill_folder: Path,
+    spill_name: Path,
     *,
     threads: int = 1,
     only_days: frozenset[dt.date] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ReadResult:
-    """Read a whole file; spill the rows of each day (or of `only_days`) as Arrow IPC files.
+    """Read a whole file; spill the rows of each day (or of `only_days`) as Arrow IPC files, named
+    `<spill_name>-<day>.arrow`.
 
     `on_progress` is called with (bytes, rows) since its last call.
 
@@ -129,7 +135,7 @@ def read_source(
     reader = SourceReader(file.location, file.path)
     tally = _Tally()
     rejects: list[Reject] = []
-    spills = _Spills(spill_folder, only_days)
+    spills = _Spills(spill_name, file.spec, only_days)
     header = False
     unit = "s"
     bytes_seen = 0
@@ -162,6 +168,7 @@ def read_source(
         last_ts_event=tally.last_ts,
         days={day.isoformat(): count for day, count in sorted(tally.days.items())},
         reject_reasons=dict(sorted(tally.reasons.items())),
+        replaced_totals={d.isoformat(): s.result() for d, s in sorted(tally.replaced.items())},
     )
     accounted = sum(tally.days.values()) + tally.rejected + tally.out_of_range + tally.superseded
     if accounted != tally.rows_read:
@@ -169,7 +176,7 @@ def read_source(
             f"{file.path}: {tally.rows_read:,} rows were read and {accounted:,} accounted for; "
             "this is a defect of phoenix-etl, nothing of this file is written"
         )
-    return ReadResult(report, rejects, spills.paths)
+    return ReadResult(report, rejects, spills.done)
 
 
 class _FileStream:
@@ -239,10 +246,17 @@ class _FileStream:
 
 
 def _in_order(pool: ThreadPoolExecutor, work: _FileStream, depth: int) -> Iterator[Rows]:
-    """Results of work in order, with at most `depth` blocks in flight."""
+    """Results of work in order, with at most `depth` blocks in flight.
+
+    The first block, which is all of a small file, is worked on here: sooner done than handed over.
+    """
     pending: deque[Future[Rows]] = deque()
+    jobs = iter(work)
+    for job in jobs:
+        yield job()
+        break
     try:
-        for job in work:
+        for job in jobs:
             pending.append(pool.submit(job))
             if len(pending) >= depth:
                 yield pending.popleft().result()
@@ -299,6 +313,10 @@ def _route(
                 replaced = keep & (ts_event >= begin) & (ts_event < begin + NS_PER_DAY)
                 tally.superseded += int(np.count_nonzero(replaced))
                 keep &= ~replaced
+                if trade_target(file.spec) is not None:
+                    if day not in tally.replaced:
+                        tally.replaced[day] = TradeSum(file.spec, options.precisions.size)
+                    tally.replaced[day].add(table.filter(mask_array(replaced)))
     if not keep.all():
         table = table.filter(mask_array(keep))
         ts_init = ts_init[keep]
@@ -353,33 +371,31 @@ def _check_reject_share(
 
 
 class _Spills:
-    """One Arrow IPC file per day, opened when its first row comes."""
+    """A [SpillWriter][] for each day, opened when its first row comes; `done` when all are closed."""
 
-    def __init__(self, folder: Path, only_days: frozenset[dt.date] | None) -> None:
-        self._folder = folder
+    def __init__(self, name: Path, spec: DatasetSpec, only_days: frozenset[dt.date] | None) -> None:
+        self._name = name
+        self._spec = spec
         self._only = only_days
-        self._writers: dict[dt.date, tuple[pa.OSFile, pa.RecordBatchFileWriter]] = {}
-        self.paths: dict[dt.date, Path] = {}
+        self._writers: dict[dt.date, SpillWriter] = {}
+        self.done: dict[dt.date, Spill] = {}
 
     def __enter__(self) -> _Spills:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._name.parent.mkdir(parents=True, exist_ok=True)
         return self
 
     def __exit__(self, *_error: object) -> None:
-        for sink, writer in self._writers.values():
-            writer.close()
-            sink.close()
+        for day, writer in self._writers.items():
+            self.done[day] = writer.close()
 
     def write(self, day: dt.date, table: pa.Table, tally: _Tally) -> None:
         tally.days[day] = tally.days.get(day, 0) + table.num_rows
         if self._only is not None and day not in self._only:
             return
         if day not in self._writers:
-            path = self._folder / f"{day.isoformat()}.arrow"
-            sink = pa.OSFile(os.fspath(path), "wb")
-            self._writers[day] = (sink, pa.ipc.new_file(sink, table.schema))
-            self.paths[day] = path
-        self._writers[day][1].write_table(table)
+            path = self._name.with_name(f"{self._name.name}-{day.isoformat()}.arrow")
+            self._writers[day] = SpillWriter(path, self._spec, table.schema)
+        self._writers[day].write(table)
 
 
 def lines_of(file: SourceFile, wanted: set[int]) -> dict[int, str]:

@@ -18,6 +18,7 @@ from phoenix_schemas.timestamps import NS_PER_SECOND, format_utc
 
 from phoenix_etl import durable
 from phoenix_etl.coverage import Coverage, Span, coverage_of
+from phoenix_etl.crosschecks import CheckSummary, summaries
 from phoenix_etl.manifest import Manifest, PartitionEntry
 
 MAX_LISTED = 10
@@ -43,6 +44,7 @@ class Validation:
     problems: tuple[str, ...]
     coverage: tuple[Coverage, ...]
     findings: tuple[Finding, ...]
+    crosschecks: tuple[CheckSummary, ...]
     unrecognised: tuple[tuple[str, str], ...]
 
     @property
@@ -82,6 +84,19 @@ class Validation:
                 }
                 for f in self.findings
             ],
+            "crosschecks": [
+                {
+                    "check": c.check,
+                    "symbol": c.symbol,
+                    "days": c.days,
+                    "compared": c.compared,
+                    "unit": c.unit,
+                    "differing": c.differing,
+                    "differing_days": c.differing_days,
+                    "examples": list(c.examples),
+                }
+                for c in self.crosschecks
+            ],
             "not_read": dict(self.unrecognised),
         }
 
@@ -96,21 +111,29 @@ def validate(manifest: Manifest) -> Validation:
         if not manifest.is_complete(path)
     ]
     findings = tuple(_findings(manifest))
+    crosschecks = tuple(summaries(manifest))
+    differing = sum(check.differing > 0 for check in crosschecks)
     missing = sum(len(c.missing) for c in coverage)
     empty = sum(len(c.empty) for c in coverage)
     gaps = sum(c.gap_count for c in coverage)
     id_gaps = sum(c.id_gap_count for c in coverage)
     if problems:
         verdict = f"NOT COMPLETE: {len(problems)} file(s) need attention"
-    elif missing or empty or gaps or id_gaps or findings:
+    elif missing or empty or gaps or id_gaps or findings or differing:
         verdict = (
             f"COMPLETE for the files given, with remarks: {missing} day(s) missing, {empty} empty, "
-            f"{gaps + id_gaps} gap(s), {len(findings)} kind(s) of defect in the source"
+            f"{gaps + id_gaps} gap(s), {len(findings)} kind(s) of defect in the source, "
+            f"{differing} cross-check(s) with differences"
         )
     else:
         verdict = "COMPLETE, without remarks"
     return Validation(
-        verdict, tuple(problems), coverage, findings, tuple(manifest.unrecognised.items())
+        verdict,
+        tuple(problems),
+        coverage,
+        findings,
+        crosschecks,
+        tuple(manifest.unrecognised.items()),
     )
 
 
@@ -144,6 +167,7 @@ def validation_report(manifest: Manifest) -> str:
         )
     else:
         lines += ["None found.", ""]
+    lines += _crosscheck_lines(found.crosschecks)
     lines += _gap_lines(found.coverage)
     return "\n".join(lines).rstrip() + "\n"
 
@@ -170,6 +194,18 @@ def _coverage_lines(coverage: Iterable[Coverage]) -> list[str]:
     ]  # fmt: skip
     rule = "Days from the first to the last file; empty: a file without a row; missing: no file."
     return ["## Coverage", "", rule, "", *_table(header, rows)]
+
+
+def _crosscheck_lines(checks: Iterable[CheckSummary]) -> list[str]:
+    header = ["check", "symbol", "days", "compared", "differ", "days that differ", "examples"]
+    rows = [
+        [c.check, c.symbol, c.days, f"{c.compared:,} {c.unit}", c.differing, c.differing_days,
+         "; ".join(c.examples)]
+        for c in checks
+    ]  # fmt: skip
+    rule = "Datasets held against each other, on the days that have both."
+    table = _table(header, rows) if rows else ["None could be made.", ""]
+    return ["## Cross-checks", "", rule, "", *table]
 
 
 def _gap_lines(coverage: tuple[Coverage, ...]) -> list[str]:

@@ -21,17 +21,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from phoenix_schemas.arrow import CATALOG_TYPES
 from phoenix_schemas.custom_data import register_custom_data
 from phoenix_schemas.timestamps import UNIT_NS
 
 from phoenix_etl import manifest as manifests
+from phoenix_etl.catalog_files import WrittenFile
 from phoenix_etl.commit import CatalogStore
 from phoenix_etl.errors import CatalogError, NothingFoundError, SourceError
 from phoenix_etl.inventory import SourceFile, take_inventory
 from phoenix_etl.manifest import Manifest, PartitionEntry
-from phoenix_etl.partitions import WrittenFile
 from phoenix_etl.pipeline import rejects_path
 from phoenix_etl.reading import MAX_LINE_BYTES
 from phoenix_etl.source_proof import SourceRows, read_as_text, stored_form
@@ -169,7 +170,7 @@ def _as_nautilus_reads(reader: Any, file: WrittenFile) -> pa.Table:
     }
     encode = encoders.get(kind.name)
     if encode is not None and objects:
-        return pa.ipc.open_stream(pa.py_buffer(encode(objects))).read_all()
+        return _as_shown(pa.ipc.open_stream(pa.py_buffer(encode(objects))).read_all())
     schema = kind.schema(file.identifier)
     if kind.is_custom:
         rows: list[dict[str, Any]] = [_values_of(o.data, schema) for o in objects]
@@ -185,6 +186,20 @@ def _as_nautilus_reads(reader: Any, file: WrittenFile) -> pa.Table:
             for o in objects
         ]
     return pa.Table.from_pylist(rows, schema=schema)
+
+
+def _as_shown(table: pa.Table) -> pa.Table:
+    """Prices and sizes cut to the precision that the objects carry, as every user of one sees it."""
+    for index, stored in enumerate(table.schema):
+        if pa.types.is_decimal(stored.type):
+            is_size = "size" in stored.name or stored.name == "volume"
+            key = b"size_precision" if is_size else b"price_precision"
+            precision = int(table.schema.metadata[key])
+            shown = pa.decimal128(stored.type.precision, precision)
+            options = pc.CastOptions(shown, allow_decimal_truncate=True)
+            column = table.column(index).cast(options=options).cast(stored.type)
+            table = table.set_column(index, stored, column)
+    return table
 
 
 def _values_of(record: Any, schema: pa.Schema) -> dict[str, Any]:
@@ -248,10 +263,11 @@ def _check_source(
     """Read a source as text and hold it against its entry in the ledger."""
     entry = manifest.files[path]
     report = entry.report
-    listed = rejected_lines(catalog / rejects_path(entry, path)).get(path, set())
+    listed = _listed_lines(catalog / rejects_path(entry, path), result).get(path, set())
     if len(listed) != report.rejected:
         result.problems.append(
-            f"{path}: {report.rejected} lines were rejected, its rejects file lists {len(listed)}"
+            f"{path}: {report.rejected} lines were rejected, its rejects file lists {len(listed)}; "
+            "delete that and run the same ingest again, which writes it anew"
         )
     try:
         rows = read_as_text(
@@ -279,14 +295,20 @@ def _check_source(
     read[path] = rows
 
 
-def rejected_lines(path: Path) -> dict[str, set[int]]:
+def _listed_lines(path: Path, result: Verification) -> dict[str, set[int]]:
     """Line numbers that a rejects file lists, by source file; none where there is no file."""
     lines: dict[str, set[int]] = {}
     if path.exists():
         csv.field_size_limit(8 * MAX_LINE_BYTES)  # a bad line may be long
-        with path.open(newline="", encoding="utf-8") as stream:
-            for row in csv.DictReader(stream):
-                lines.setdefault(row["file"], set()).add(int(row["line"]))
+        try:
+            with path.open(newline="", encoding="utf-8") as stream:
+                for row in csv.DictReader(stream):
+                    lines.setdefault(row["file"], set()).add(int(row["line"]))
+        except (ValueError, TypeError, KeyError, csv.Error):
+            result.problems.append(
+                f"{path}: no longer the list of lines that was written; delete it and run the same "
+                "ingest again, which writes it anew"
+            )
     return lines
 
 
@@ -298,7 +320,7 @@ def _check_partition(
     sound: set[str],
     result: Verification,
 ) -> None:
-    lost = rejected_lines(catalog / part.conflicts_file) if part.conflicts_file else {}
+    lost = _listed_lines(catalog / part.conflicts_file, result) if part.conflicts_file else {}
     taken = []
     for path, share in part.inputs.items():
         rows = read[path].days.get(part.day)

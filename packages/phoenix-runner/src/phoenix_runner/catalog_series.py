@@ -59,11 +59,11 @@ class Catalog:
             found = catalog.filesystem.get_file_info(f"{catalog.root}/data").type
         except (OSError, ValueError) as error:  # pyarrow's errors of paths and of networks
             why = str(error).partition(" Details:")[0]
-            raise CatalogError(f"{_public(path)}: catalog must be reachable ({why})") from None
+            raise CatalogError(f"{public_path(path)}: catalog must be reachable ({why})") from None
         if found != fs.FileType.Directory:
             raise NoDataError(
-                f"{_public(path)}: no catalog here (no data folder); make one with `phoenix-etl ingest`, "
-                "or correct catalog.path"
+                f"{public_path(path)}: no catalog here (no data folder); make one with "
+                "`phoenix-etl ingest`, or correct catalog.path"
             )
         return catalog
 
@@ -92,10 +92,10 @@ class Catalog:
         return sorted(i.base_name for i in infos if i.type == fs.FileType.Directory)
 
 
-def _public(path: str) -> str:
+def public_path(path: str) -> str:
     """A path without the credentials that a URI may carry.
 
-    >>> _public("s3://key:secret@bucket/catalog?scheme=http"), _public("data/catalog")
+    >>> public_path("s3://key:secret@bucket/catalog?scheme=http"), public_path("data/catalog")
     ('s3://bucket/catalog', 'data/catalog')
     """
     return re.sub(r"^(\w+://)(?:[^@/]*@)?([^?]*).*$", r"\1\2", path)

@@ -18,11 +18,12 @@ import click
 from phoenix_schemas.errors import PhoenixError
 
 if TYPE_CHECKING:
+    from phoenix_runner.experiment import Published
     from phoenix_runner.progress import RunProgress
     from phoenix_runner.suite import Suite
 
 RUNS_DIR = click.option(
-    "--runs-dir", default="runs", show_default=True, help="Folder that holds the bundles."
+    "--runs-dir", default="runs", show_default=True, help="Folder (or URI) of the bundles."
 )
 SET = click.option(
     "--set", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Override a key (YAML)."
@@ -193,18 +194,20 @@ def features(
 ) -> None:
     """Write features.parquet and labels.parquet of a SUITE: what signals said, what followed."""
     from phoenix_runner.bundle import read_json
+    from phoenix_runner.remote_runs import with_local_output
     from phoenix_runner.research.features import write_dataset
     from phoenix_runner.suite import load_suite
 
-    loaded = load_suite(suite, overrides)
+    loaded, remote = with_local_output(load_suite(suite, overrides))
     with _replay_progress(loaded, quiet) as progress:
         folder = write_dataset(loaded, horizons_ns=_durations(horizons), progress=progress)
+    place = str(folder) if remote is None else remote.upload(folder)
     facts = read_json(folder, "dataset.json")
     if as_json:
-        _print_json({"folder": str(folder), **facts})
+        _print_json({"folder": place, **facts})
     elif not quiet:
         click.echo(f"{facts['rows']} rows of {', '.join(facts['signals'])}")
-        click.echo(f"dataset: {folder}")
+        click.echo(f"dataset: {place}")
 
 
 @cli.command()
@@ -222,16 +225,19 @@ def decay(
     quiet: bool,
 ) -> None:
     """Say how well the signals of a SUITE order the returns that follow, and how fast that fades."""
+    from phoenix_runner.remote_runs import with_local_output
     from phoenix_runner.research.studies import read_figures, run_decay
     from phoenix_runner.suite import load_suite
     from phoenix_runner.terminal import decay_table
 
-    loaded = load_suite(suite, overrides)
+    loaded, remote = with_local_output(load_suite(suite, overrides))
     with _replay_progress(loaded, quiet) as progress:
         folder, found = run_decay(
             loaded, signals=signals, horizons_ns=_durations(horizons), draws=draws,
             progress=progress,
         )  # fmt: skip
+    if remote is not None:
+        remote.upload(folder)
     if as_json:
         _print_json({"folder": str(folder), "decay": read_figures(folder / "decay.json")})
     elif not quiet:
@@ -242,14 +248,16 @@ def decay(
 @cli.command()
 @click.argument("run_name", metavar="RUN")
 @RUNS_DIR
+@click.option("--catalog", help="The run's catalog, if it is no longer where the run saw it.")
 @JSON
-def regimes(run_name: str, runs_dir: str, as_json: bool) -> None:
+def regimes(run_name: str, runs_dir: str, catalog: str | None, as_json: bool) -> None:
     """Split a finished RUN's results by spread, volatility, toxicity and funding."""
     from phoenix_runner.bundle import find_run
+    from phoenix_runner.remote_runs import runs_folder
     from phoenix_runner.research.studies import read_figures, run_regimes
     from phoenix_runner.terminal import regime_tables
 
-    folder, tables = run_regimes(find_run(run_name, Path(runs_dir)))
+    folder, tables = run_regimes(find_run(run_name, runs_folder(runs_dir)), catalog)
     if as_json:
         _print_json({"folder": str(folder), "regimes": read_figures(folder / "regimes.json")})
     else:
@@ -313,13 +321,18 @@ def _suite_in_mode(suite: str, overrides: tuple[str, ...], kind: str) -> Suite:
     return loaded
 
 
+def _published(done: Published) -> dict[str, Any]:
+    place = {} if done.address is None else {"address": done.address}
+    return {"folder": str(done.folder), **place, "reused": done.reused, **done.summary}
+
+
 def _run(suite: Suite, *, as_json: bool, quiet: bool, **options: Any) -> None:
     from phoenix_runner.modes import run_experiment
     from phoenix_runner.terminal import describe
 
     done = run_experiment(suite, quiet=quiet, **options)
     if as_json:
-        _print_json({"folder": str(done.folder), "reused": done.reused, **done.summary})
+        _print_json(_published(done))
     elif not quiet:
         click.echo(describe(done))
 
@@ -338,7 +351,7 @@ def demo(folder: str, seed: int, as_json: bool, quiet: bool) -> None:
 
     done = run_demo(Path(folder), seed=seed, quiet=quiet)
     if as_json:
-        runs = {n: {"folder": str(d.folder), **d.summary} for n, d in done.runs.items()}
+        runs = {name: _published(run) for name, run in done.runs.items()}
         _print_json({"comparison": str(done.comparison), "runs": runs})
     elif not quiet:
         for run in done.runs.values():
@@ -384,8 +397,9 @@ def report(run_name: str, runs_dir: str, as_json: bool) -> None:
     """Draw the report of a finished RUN (its folder, or the start of its id) again."""
     from phoenix_runner.bundle import find_run, verify_bundle
     from phoenix_runner.modes import draw_report
+    from phoenix_runner.remote_runs import runs_folder
 
-    folder = find_run(run_name, Path(runs_dir))
+    folder = find_run(run_name, runs_folder(runs_dir))
     verify_bundle(folder)
     page = draw_report(folder)
     if as_json:
@@ -401,9 +415,10 @@ def runs(runs_dir: str, as_json: bool) -> None:
     """List finished runs, newest first."""
     from phoenix_runner.bundle import finished_runs
     from phoenix_runner.errors import NoDataError
+    from phoenix_runner.remote_runs import runs_folder
     from phoenix_runner.terminal import list_runs, runs_table
 
-    found = list_runs(finished_runs(Path(runs_dir)))
+    found = list_runs(finished_runs(runs_folder(runs_dir)))
     if as_json:
         _print_json(found)
     elif not found:
@@ -420,9 +435,11 @@ def runs(runs_dir: str, as_json: bool) -> None:
 def compare(first: str, second: str, runs_dir: str, as_json: bool) -> None:
     """Show what differs between two runs: config, data, versions, results."""
     from phoenix_runner.bundle import find_run
+    from phoenix_runner.remote_runs import runs_folder
     from phoenix_runner.terminal import compare_runs, comparison_table
 
-    folders = [find_run(name, Path(runs_dir)) for name in (first, second)]
+    root = runs_folder(runs_dir)
+    folders = [find_run(name, root) for name in (first, second)]
     differences = compare_runs(*folders)
     if as_json:
         _print_json(differences)

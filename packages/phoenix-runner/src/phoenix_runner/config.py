@@ -160,6 +160,13 @@ class TimeSection(Section, frozen=True, kw_only=True):
         return duration_ns(self.warmup)
 
 
+class Screen(Section, frozen=True, kw_only=True):
+    """Put all sets in order by batch signals and a simple fill rule first, see `screening`."""
+
+    keep: Annotated[int, msgspec.Meta(ge=1)] = 5
+    """How many of the best are replayed on each training range, where the choice is made."""
+
+
 class Search(Section, frozen=True, kw_only=True):
     """Parameter sets to try: each key path of the suite with its values."""
 
@@ -168,6 +175,8 @@ class Search(Section, frozen=True, kw_only=True):
     method: Literal["grid", "random"] = "grid"
     """Every combination, or `samples` of them drawn from `determinism_seed`."""
     samples: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    screen: Screen | None = None
+    """None replays every set. Of a walk-forward only."""
 
     def __post_init__(self) -> None:
         for key, values in self.parameters.items():

@@ -32,7 +32,7 @@ from phoenix_runner.bundle import (
     is_finished,
     read_json,
 )
-from phoenix_runner.catalog_series import Catalog
+from phoenix_runner.catalog_series import Catalog, public_path
 from phoenix_runner.environment import deciding_versions, describe_environment
 from phoenix_runner.errors import RunnerError, StrategyFailedError
 from phoenix_runner.replay import DEFAULT_WINDOW_NS
@@ -48,6 +48,8 @@ class Published:
     folder: Path
     summary: dict[str, Any]
     reused: bool
+    address: str | None = None
+    """Where it is on an object store, if it was published there."""
 
 
 def catalog_digest(suite: Suite) -> str:
@@ -167,8 +169,12 @@ def run_files(
 
 
 def config_text(suite: Suite) -> str:
-    """The resolved config as YAML, every default written out."""
-    return yaml.safe_dump(_plain(suite.to_builtins()), sort_keys=False)
+    """The resolved config as YAML, every default written out; addresses without credentials."""
+    values = suite.to_builtins()
+    for section, key in (("catalog", "path"), ("output", "dir")):
+        if "://" in values[section][key]:
+            values[section][key] = public_path(values[section][key])
+    return yaml.safe_dump(_plain(values), sort_keys=False)
 
 
 def summarize(suite: Suite, identity: str, result: RunResult) -> dict[str, Any]:

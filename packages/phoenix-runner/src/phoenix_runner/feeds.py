@@ -121,22 +121,24 @@ class FlatFunding:
 
 
 def open_feeds(
-    suite: Suite, catalog: Catalog, start_ns: int, end_ns: int
+    suite: Suite, catalog: Catalog, start_ns: int, end_ns: int, *, strict: bool = True
 ) -> list[Feed | FlatFunding]:
     """The feeds of a suite, instruments in its order.
 
-    Raises NoDataError if a type that the suite includes has no rows for an instrument in the range.
+    Raises NoDataError if `strict` and a type that the suite includes has no rows for an instrument in
+    the range.
     """
     config = suite.config
     wanted = [name for name in config.data.include if not _is_built(suite, name)]
     feeds: list[Feed | FlatFunding] = []
     for instrument_id, spec in suite.instruments.items():
-        feeds += [_stored(suite, catalog, name, spec, start_ns, end_ns) for name in wanted]
+        feeds += [_stored(suite, catalog, name, spec, start_ns, end_ns, strict) for name in wanted]
         funding = config.funding_section
         if funding.mode == "flat":
             feeds.append(FlatFunding(instrument_id, funding))
         elif funding.mode == "settle":
-            feeds.append(_stored(suite, catalog, "FundingRateUpdate", spec, start_ns, end_ns))
+            rates = _stored(suite, catalog, "FundingRateUpdate", spec, start_ns, end_ns, strict)
+            feeds.append(rates)
     return feeds
 
 
@@ -151,13 +153,14 @@ def _stored(
     spec: InstrumentSpec,
     start_ns: int,
     end_ns: int,
+    strict: bool,
 ) -> Feed:
     kind = CATALOG_TYPES[type_name]
     instrument_id = spec.instrument_id
     is_bar = type_name == "Bar"
     identifier = f"{instrument_id}-1-MINUTE-LAST-EXTERNAL" if is_bar else instrument_id
     series = StoredSeries(catalog, catalog.files(kind, identifier))
-    if not series.overlaps(start_ns, end_ns):
+    if strict and not series.overlaps(start_ns, end_ns):
         raise NoDataError(_nothing(catalog, type_name, identifier, series, start_ns, end_ns))
     gaps = GapFinder(GAP_NS[type_name], start_ns) if type_name in GAP_NS else None
     feed = Feed(type_name, instrument_id, identifier, series, gaps)

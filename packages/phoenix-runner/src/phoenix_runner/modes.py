@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
-from phoenix_runner.bundle import read_json
+from phoenix_runner.bundle import experiment_id, read_json
 from phoenix_runner.config import SingleMode, WalkForwardMode
 from phoenix_runner.executors import open_executor
-from phoenix_runner.experiment import Published, run_suite
+from phoenix_runner.experiment import (
+    Published,
+    catalog_digest,
+    describe_experiment,
+    run_suite,
+)
 from phoenix_runner.progress import RunProgress, TaskBar
+from phoenix_runner.remote_runs import with_local_output
 from phoenix_runner.replay import DEFAULT_WINDOW_NS
 from phoenix_runner.report import write_report
 from phoenix_runner.suite import Suite
@@ -32,6 +39,17 @@ def run_experiment(
 
     `workers` (default: one per core) applies to modes of many runs with the `local` executor.
     """
+    suite, remote = with_local_output(suite)
+    if remote is not None:
+        identity = experiment_id(describe_experiment(suite, catalog_digest(suite)))
+        wanted = overwrite or suite.config.output.overwrite
+        if not wanted and identity in remote.finished():
+            remote.download(identity)
+        done = run_experiment(
+            suite, window_ns=window_ns, overwrite=overwrite, workers=workers, executor=executor,
+            scheduler=scheduler, quiet=quiet,
+        )  # fmt: skip
+        return replace(done, address=remote.upload(done.folder))
     config = suite.config
     name, section = config.output.suite_name, config.time
     if isinstance(config.mode, SingleMode):

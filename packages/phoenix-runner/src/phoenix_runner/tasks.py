@@ -1,4 +1,4 @@
-"""One backtest as a task that any worker can do: plain values in, files out.
+"""One backtest, or one screen, as a task that any worker can do: plain values in, files out.
 
 A task carries its suite as plain values (configs of the engine do not pickle) and returns the files of
 its bundle as bytes, so that workers share nothing but the catalog. A [TaskStore][] keeps what is
@@ -26,6 +26,8 @@ from phoenix_runner.executors import WorkerDiedError
 from phoenix_runner.experiment import describe_experiment, now_utc, run_files, timing
 from phoenix_runner.fitting import fit
 from phoenix_runner.metrics import daily_returns
+from phoenix_runner.screening import screen
+from phoenix_runner.search import ParameterSet
 from phoenix_runner.suite import Suite, suite_from
 
 type Files = dict[str, bytes]
@@ -35,6 +37,7 @@ type TaskProgress = Callable[[int, int, str], None]
 DAILY = "daily.json"
 FITTED = "fitted.json"
 """Settings that were fitted before the run, by key path."""
+SCREENED = "screened.json"
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,9 @@ class Task:
 
     @property
     def identity(self) -> str:
-        """Experiment id of this run by itself."""
-        return experiment_id(describe_experiment(self.suite, self.catalog_digest))
+        """Experiment id of this run by itself, and what is kept of it."""
+        experiment = experiment_id(describe_experiment(self.suite, self.catalog_digest))
+        return f"{experiment}-{'bundle' if self.whole else 'fitted' if self.fit else 'figures'}"
 
     def request(self) -> dict[str, Any]:
         """What travels to a worker."""
@@ -65,10 +69,33 @@ class Task:
         }
 
 
+@dataclass(frozen=True)
+class ScreenTask:
+    """All parameter sets of a suite over its range, by batch signals."""
+
+    label: str
+    suite: Suite
+    catalog_digest: str
+    sets: tuple[ParameterSet, ...]
+
+    @property
+    def identity(self) -> str:
+        """Experiment id of the suite with the sets that were screened."""
+        experiment = describe_experiment(self.suite, self.catalog_digest)
+        return f"{experiment_id({**experiment, 'screened': list(self.sets)})}-screen"
+
+    def request(self) -> dict[str, Any]:
+        """What travels to a worker."""
+        return {"suite": self.suite.to_builtins(), "sets": list(self.sets)}
+
+
+type AnyTask = Task | ScreenTask
+
+
 def run_task(request: Mapping[str, Any]) -> dict[str, Any]:
     """Do a task: `{"files": ...}`, or `{"error": ...}` for what went wrong in the run itself."""
     try:
-        return {"files": _run(request)}
+        return {"files": _screen(request) if "sets" in request else _run(request)}
     except CallbackError as error:
         text = "".join(traceback.format_exception(error.__cause__))
         return {"error": str(error), "exit_code": error.exit_code, "traceback": text}
@@ -107,24 +134,44 @@ def _run(request: Mapping[str, Any]) -> Files:
     return small.content
 
 
+def _screen(request: Mapping[str, Any]) -> Files:
+    suite = suite_from(request["suite"], source="task")
+    time = suite.config.time
+    found = screen(suite, request["sets"], start_utc=time.start_utc, end_utc=time.end_utc)
+    files = BundleFiles()
+    files.json(
+        SCREENED,
+        [
+            {
+                "day_ns": s.day_ns.tolist(),
+                "returns": s.returns.tolist(),
+                "net": s.net,
+                "maximum_drawdown": s.maximum_drawdown,
+                "fills": s.fills,
+            }
+            for s in found
+        ],
+    )
+    return files.content
+
+
 class TaskStore:
     """Finished tasks of an output folder, by identity and kind."""
 
     def __init__(self, output: Path) -> None:
         self._root = output / ".tasks"
 
-    def _folder(self, task: Task) -> Path:
-        kind = "bundle" if task.whole else "fitted" if task.fit else "figures"
-        return self._root / f"{task.identity}-{kind}"
+    def _folder(self, task: AnyTask) -> Path:
+        return self._root / task.identity
 
-    def load(self, task: Task) -> Files | None:
+    def load(self, task: AnyTask) -> Files | None:
         """The files of a task that was finished before."""
         folder = self._folder(task)
         if not folder.is_dir():
             return None
         return {path.name: path.read_bytes() for path in folder.iterdir()}
 
-    def save(self, task: Task, files: Files) -> None:
+    def save(self, task: AnyTask, files: Files) -> None:
         """Keep a task's files, all or none."""
         folder = self._folder(task)
         staging = folder.with_name(f".{folder.name}.{os.getpid()}")
@@ -135,7 +182,7 @@ class TaskStore:
         shutil.rmtree(folder, ignore_errors=True)
         staging.rename(folder)
 
-    def forget(self, tasks: Sequence[Task]) -> None:
+    def forget(self, tasks: Sequence[AnyTask]) -> None:
         """Drop tasks whose suite is published."""
         for task in tasks:
             shutil.rmtree(self._folder(task), ignore_errors=True)
@@ -144,7 +191,7 @@ class TaskStore:
 
 
 def run_tasks(
-    tasks: Sequence[Task],
+    tasks: Sequence[AnyTask],
     executor: Executor,
     store: TaskStore,
     *,
@@ -203,7 +250,7 @@ def run_tasks(
     return [files for files in results if files is not None]
 
 
-def _failure(task: Task, answer: Mapping[str, Any]) -> PhoenixError:
+def _failure(task: AnyTask, answer: Mapping[str, Any]) -> PhoenixError:
     kind = InterruptedRunError if answer["exit_code"] == 130 else StrategyFailedError
     error = kind(f"{task.label}: {answer['error']}")
     error.exit_code = answer["exit_code"]

@@ -61,6 +61,10 @@ def variants_of(suite: Suite) -> list[Variant]:
     """The variants a suite's mode asks for, in order."""
     mode = suite.config.mode
     if isinstance(mode, SweepMode):
+        if mode.search.screen is not None:
+            raise SuiteError(
+                "mode.search.screen must go with mode: walk_forward; a sweep replays all"
+            )
         sets = parameter_sets(mode.search, suite.config.determinism_seed)
         return [Variant(describe(s), s) for s in sets]
     if isinstance(mode, AblationMode):
@@ -187,7 +191,9 @@ def _summary(
     """`summary.json`: the table, the best row, and how far its Sharpe ratio may be luck."""
     first = json.loads(found[0]["summary.json"])
     ratios = np.array([row["sharpe_daily"] or 0.0 for row in rows])
-    best = max(range(len(rows)), key=lambda i: float(rows[i]["net"]))
+    # The best of a sweep or an ablation, chosen with hindsight; no cost assumption is a choice.
+    costs = isinstance(suite.config.mode, CostsMode)
+    best = 0 if costs else max(range(len(rows)), key=lambda i: float(rows[i]["net"]))
     best_summary = json.loads(found[best]["summary.json"])
     inference = infer(
         json.loads(found[best][DAILY])["returns"],

@@ -1,6 +1,7 @@
 """Walk-forward: choose parameters on training ranges, judge the choice on what came after.
 
-    folds -> a run for each (fold, parameter set) on its training range
+    folds -> [a screen of all sets on each training range: the best few go on]
+          -> a run for each (fold, parameter set) on its training range
           -> the best set of each fold by the objective, ties to the earlier set
           -> a run for each fold on its test range, with that set
           -> one bundle: the folds' bundles, trials.csv, walk_forward.json, summary, report
@@ -17,7 +18,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,6 +57,7 @@ from phoenix_runner.folds import Fold, FoldPlan
 from phoenix_runner.inference import InferenceError, moments, probability_of_backtest_overfitting
 from phoenix_runner.report import write_report
 from phoenix_runner.report.walk_forward import read_walk_forward
+from phoenix_runner.screening import FILL_RULE, check_screenable
 from phoenix_runner.search import (
     ParameterSet,
     describe,
@@ -64,13 +66,24 @@ from phoenix_runner.search import (
     with_parameters,
 )
 from phoenix_runner.suite import Suite
-from phoenix_runner.tasks import DAILY, FITTED, Files, Task, TaskProgress, TaskStore, run_tasks
+from phoenix_runner.tasks import (
+    DAILY,
+    FITTED,
+    SCREENED,
+    AnyTask,
+    Files,
+    ScreenTask,
+    Task,
+    TaskProgress,
+    TaskStore,
+    run_tasks,
+)
 
 BLOCKS = 16
 """Blocks of the days-by-sets matrix in the probability of backtest overfitting."""
 TRIAL_COLUMNS = (
     "fold", "set", "parameters", "objective", "mean_daily", "sharpe_daily", "net",
-    "maximum_drawdown", "fills", "chosen",
+    "maximum_drawdown", "fills", "screen_objective", "chosen",
 )  # fmt: skip
 
 
@@ -96,6 +109,12 @@ class Trial:
             fills=summary["fills"],
             fitted=json.loads(files[FITTED]),
         )
+
+    @classmethod
+    def screened(cls, found: Mapping[str, Any]) -> Trial:
+        """From one entry of a screen."""
+        returns = np.asarray(found["returns"], dtype=np.float64)
+        return cls(returns, found["net"], found["maximum_drawdown"], found["fills"])
 
     @property
     def mean_daily(self) -> float:
@@ -141,31 +160,64 @@ def run_walk_forward(
     schedule = fold_plan(suite, mode).schedule()
     sets = parameter_sets(mode.search, suite.config.determinism_seed)
 
-    training = [
-        _task(suite, s, f"fold {f.index} train, {describe(s)}", digest, f.train_start_ns,
-              f.train_end_ns, fit=True)
-        for f in schedule.folds
-        for s in sets
-    ]  # fmt: skip
     section = suite.config.time
-    whole_range = [
-        _task(suite, s, f"whole range, {describe(s)}", digest, section.start_ns, section.end_ns)
-        for s in (sets if _has_overfitting(mode, suite, sets) else [])
-    ]
     store = TaskStore(Path(output.dir))
-    first = run_tasks([*training, *whole_range], executor, store, progress=progress)
-    trials = [Trial.of(files) for files in first[: len(training)]]
-    by_fold = [trials[i : i + len(sets)] for i in range(0, len(trials), len(sets))]
-    chosen = [choose(fold_trials, mode.objective) for fold_trials in by_fold]
-    fitted = [
-        fold_trials[c].fitted for fold_trials, c in zip(by_fold, chosen, strict=True)
-    ]  # in training, so that the test has nothing left to fit
+    done: list[AnyTask] = []
+
+    def finish(tasks: Sequence[AnyTask]) -> list[Files]:
+        done.extend(tasks)
+        return run_tasks(tasks, executor, store, progress=progress)
+
+    # What is tried on each training range: every set, or the best of a screen.
+    screen = mode.search.screen
+    screened: list[list[Trial]] = []
+    tried = [list(range(len(sets))) for _ in schedule.folds]
+    series: list[Mapping[str, Any]] = []  # daily returns of every set over the whole range
+    if screen is not None:
+        check_screenable(suite, sets)
+        whole = [section.start_ns, section.end_ns] if _has_overfitting(mode, suite, sets) else []
+        ranges = [(f.train_start_ns, f.train_end_ns) for f in schedule.folds]
+        labels = [f"fold {f.index} screen" for f in schedule.folds]
+        if whole:
+            ranges.append((whole[0], whole[1]))
+            labels.append("whole range screen")
+        found = [
+            json.loads(files[SCREENED])
+            for files in finish(
+                [
+                    _screen_task(suite, sets, label, digest, *range_)
+                    for label, range_ in zip(labels, ranges, strict=True)
+                ]
+            )
+        ]
+        if whole:
+            series = found.pop()
+        screened = [[Trial.screened(s) for s in fold] for fold in found]
+        tried = [best_of(fold, mode.objective, screen.keep) for fold in screened]
+    training = [
+        _task(suite, sets[s], f"fold {f.index} train, {describe(sets[s])}", digest,
+              f.train_start_ns, f.train_end_ns)
+        for f, own in zip(schedule.folds, tried, strict=True)
+        for s in own
+    ]  # fmt: skip
+    replays = [
+        _task(suite, s, f"whole range, {describe(s)}", digest, section.start_ns, section.end_ns)
+        for s in (sets if screen is None and _has_overfitting(mode, suite, sets) else [])
+    ]
+    first = finish([*training, *replays])
+    if replays:
+        series = [json.loads(files[DAILY]) for files in first[len(training) :]]
+    answers = iter(first)
+    by_fold = [{s: Trial.of(next(answers)) for s in own} for own in tried]
+    chosen = [list(own)[choose(list(own.values()), mode.objective)] for own in by_fold]
+    # In training, so that the test has nothing left to fit.
+    fitted = [own[c].fitted for own, c in zip(by_fold, chosen, strict=True)]
     testing = [
         _task(suite, {**sets[c], **own}, f"fold {f.index} test, {describe(sets[c])}", digest,
               f.test_start_ns, f.test_end_ns, whole=True)
         for f, c, own in zip(schedule.folds, chosen, fitted, strict=True)
     ]  # fmt: skip
-    tests = run_tasks(testing, executor, store, progress=progress)
+    tests = finish(testing)
 
     result = WalkForwardResult(
         experiment_id=identity,
@@ -181,7 +233,7 @@ def run_walk_forward(
         searched={short(k): list(v) for k, v in mode.search.parameters.items()},
         sets_evaluated=len(sets),
         declared_trials=mode.declared_trials,
-        trial_variance=trial_variance(by_fold),
+        trial_variance=trial_variance(screened or [list(own.values()) for own in by_fold]),
         folds=[
             FoldResult(
                 index=fold.index,
@@ -198,27 +250,28 @@ def run_walk_forward(
             for fold, c, fold_trials in zip(schedule.folds, chosen, by_fold, strict=True)
         ],
         dropped=_dropped(schedule.dropped),
-        overfitting=_overfitting(first[len(training) :]),
+        overfitting=_overfitting(series, screened=screen is not None),
     )
     with BundleWriter(folder) as bundle:
         files = BundleFiles()
         files.json("experiment.json", experiment)
         files.text("config_resolved.yaml", config_text(suite))
         files.json("environment.json", describe_environment())
-        files.csv("trials.csv", TRIAL_COLUMNS, _trial_rows(by_fold, sets, chosen, mode.objective))
+        rows = _trial_rows(by_fold, screened, sets, chosen, mode.objective)
+        files.csv("trials.csv", TRIAL_COLUMNS, rows)
         bundle.write(files.content)
         for fold, test in zip(result.folds, tests, strict=True):
             bundle.write(test, into=fold.bundle)
         result.write(bundle.folder)
-        done = BundleFiles()
-        done.json("summary.json", _summary(suite, result, bundle.folder))
+        last = BundleFiles()
+        last.json("summary.json", _summary(suite, result, bundle.folder))
         events = sum(json.loads(t["summary.json"])["events"] for t in tests)
         seconds = time.perf_counter() - began
-        done.json("timing.json", timing(started, output.suite_name, seconds, events))
-        bundle.write(done.content)
+        last.json("timing.json", timing(started, output.suite_name, seconds, events))
+        bundle.write(last.content)
         write_report(bundle.folder)
         bundle.publish()
-    store.forget([*training, *whole_range, *testing])
+    store.forget(done)
     return Published(folder, read_json(folder, "summary.json"), reused=False)
 
 
@@ -260,6 +313,12 @@ def choose(trials: Sequence[Trial], objective: str) -> int:
     return scores.index(max(scores))
 
 
+def best_of(trials: Sequence[Trial], objective: str, keep: int) -> list[int]:
+    """Indices of the best `keep` trials, in the order of the trials; the earlier one of equals."""
+    order = sorted(range(len(trials)), key=lambda i: -trials[i].score(objective))
+    return sorted(order[:keep])
+
+
 def trial_variance(by_fold: Sequence[Sequence[Trial]]) -> float:
     """Variance (n - 1) across sets of their Sharpe ratio per day in training, mean over folds."""
     sharpe = np.array([[trial.sharpe_daily for trial in fold] for fold in by_fold])
@@ -277,16 +336,26 @@ def _task(
     return Task(label, own, digest, whole, fit)
 
 
+def _screen_task(
+    suite: Suite, sets: Sequence[ParameterSet], label: str, digest: str, start_ns: int, end_ns: int
+) -> ScreenTask:
+    start_utc, end_utc = format_utc(start_ns), format_utc(end_ns)
+    # All of them, so that a set which the suite refuses is said before any work.
+    suites = [with_parameters(suite, s, start_utc=start_utc, end_utc=end_utc) for s in sets]
+    return ScreenTask(label, suites[0], digest, tuple(sets))
+
+
 def _has_overfitting(mode: WalkForwardMode, suite: Suite, sets: Sequence[ParameterSet]) -> bool:
     section = suite.config.time
     days = (section.end_ns - section.start_ns) // NS_PER_DAY
     return mode.overfitting and len(sets) > 1 and days >= 2 * BLOCKS
 
 
-def _overfitting(whole_range: Sequence[Files]) -> OverfittingResult | None:
-    if not whole_range:
+def _overfitting(
+    series: Sequence[Mapping[str, Any]], *, screened: bool
+) -> OverfittingResult | None:
+    if not series:
         return None
-    series = [json.loads(files[DAILY]) for files in whole_range]
     common = sorted(set.intersection(*[set(s["day_ns"]) for s in series]))
     matrix = np.array(
         [[dict(zip(s["day_ns"], s["returns"], strict=True))[d] for s in series] for d in common]
@@ -296,7 +365,10 @@ def _overfitting(whole_range: Sequence[Files]) -> OverfittingResult | None:
     except InferenceError:  # too few days with data
         return None
     source = (
-        "Every parameter set was replayed over the whole range, as one run with all its costs; the "
+        f"Every parameter set was screened over the whole range from batch signals ({FILL_RULE}); the "
+        "matrix holds its daily returns."
+        if screened
+        else "Every parameter set was replayed over the whole range, as one run with all its costs; the "
         "matrix holds its daily returns."
     )
     return OverfittingResult.of(found, source=source)
@@ -304,10 +376,17 @@ def _overfitting(whole_range: Sequence[Files]) -> OverfittingResult | None:
 
 def _selection_sentence(mode: WalkForwardMode, sets: Sequence[ParameterSet]) -> str:
     how = "every combination" if mode.search.method == "grid" else "a seeded random sample"
+    objective, screen = mode.objective.replace("_", " "), mode.search.screen
+    if screen is not None:
+        return (
+            f"{len(sets)} parameter sets ({how} of the values given) were screened on each training "
+            f"range from batch signals: {FILL_RULE}. The best {min(screen.keep, len(sets))} by "
+            f"{objective} were replayed there with all costs, and the best of those was chosen, the "
+            "earlier of equals. The variance across sets is the screen's."
+        )
     return (
         f"Each of {len(sets)} parameter sets ({how} of the values given) was replayed on the "
-        f"training range with all costs; the best by {mode.objective.replace('_', ' ')} was chosen, "
-        "the earlier of equals."
+        f"training range with all costs; the best by {objective} was chosen, the earlier of equals."
     )
 
 
@@ -318,26 +397,37 @@ def _dropped(fold: Fold | None) -> DroppedFold | None:
 
 
 def _trial_rows(
-    by_fold: Sequence[Sequence[Trial]],
+    by_fold: Sequence[Mapping[int, Trial]],
+    screened: Sequence[Sequence[Trial]],
     sets: Sequence[ParameterSet],
     chosen: Sequence[int],
     objective: str,
 ) -> list[dict[str, Any]]:
-    return [
-        {
-            "fold": fold,
-            "set": number,
-            "parameters": describe(sets[number]),
+    """A row per fold and set; the figures of a replay are empty where a screen stopped the set."""
+
+    def figures(trial: Trial | None) -> dict[str, Any]:
+        if trial is None:
+            return {}
+        return {
             "objective": repr(trial.score(objective)),
             "mean_daily": repr(trial.mean_daily),
             "sharpe_daily": repr(trial.sharpe_daily),
             "net": repr(trial.net),
             "maximum_drawdown": repr(trial.maximum_drawdown),
             "fills": trial.fills,
+        }
+
+    return [
+        {
+            "fold": fold,
+            "set": number,
+            "parameters": describe(parameters),
+            **figures(trials.get(number)),
+            "screen_objective": repr(screened[fold][number].score(objective)) if screened else None,
             "chosen": str(number == chosen[fold]).lower(),
         }
         for fold, trials in enumerate(by_fold)
-        for number, trial in enumerate(trials)
+        for number, parameters in enumerate(sets)
     ]
 
 

@@ -8,6 +8,7 @@ can show what it assumed. Nothing infers a specification from market data.
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -57,7 +58,7 @@ class InstrumentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     def with_leverage(self, leverage: Decimal | int) -> InstrumentSpec:
         """The same instrument with `margin_init = 1 / leverage`, Binance's meaning of leverage."""
         leverage = Decimal(leverage)
-        if not leverage >= 1:
+        if not leverage.is_finite() or leverage < 1:
             raise InstrumentError(f"leverage must be at least 1 (was {leverage}); 10 is typical")
         margin = (1 / leverage).quantize(Decimal("1e-8"))
         if margin < self.margin_maint:
@@ -120,6 +121,11 @@ def default_specs_text() -> str:
     return source.read_text(encoding="utf-8")
 
 
+@cache
+def _default_specs() -> InstrumentSpecs:
+    return parse_yaml(default_specs_text(), InstrumentSpecs, source="instrument_specs.yaml")
+
+
 def load_instrument_specs(path: Path | str | None = None) -> dict[str, InstrumentSpec]:
     """Specifications by instrument id, from a file or (None) the packaged baseline.
 
@@ -129,10 +135,7 @@ def load_instrument_specs(path: Path | str | None = None) -> dict[str, Instrumen
     Raises ConfigError that names file, line and key for a file that is wrong.
     """
     if path is None:
-        source, specs = (
-            "instrument_specs.yaml (packaged)",
-            parse_yaml(default_specs_text(), InstrumentSpecs, source="instrument_specs.yaml"),
-        )
+        source, specs = "instrument_specs.yaml (packaged)", _default_specs()
     else:
         source, specs = str(path), load_yaml(path, InstrumentSpecs)
     found: dict[str, InstrumentSpec] = {}
@@ -173,6 +176,14 @@ def _check(spec: InstrumentSpec, where: str) -> None:
         value = getattr(spec, name)
         if not value.is_finite() or (value < 0 and name != "maker_fee"):  # a rebate is negative
             raise ConfigError(f"{where}.{name}: must not be negative (was {value})")
+    for name, bound in (("min_quantity", "max_quantity"), ("margin_maint", "margin_init")):
+        value, limit = getattr(spec, name), getattr(spec, bound)
+        if value > limit:
+            raise ConfigError(f"{where}.{name}: must not exceed {bound} {limit} (was {value})")
+    for name in ("base_currency", "quote_currency", "settlement_currency"):
+        value = getattr(spec, name)
+        if not value.isalnum() or not value.isascii():
+            raise ConfigError(f"{where}.{name}: must be a currency's code (was {value!r})")
     suffix = "-PERP.BINANCE" if spec.class_ == "perp" else ".BINANCE"
     expected = f"{spec.raw_symbol}{suffix}"
     if spec.instrument_id != expected:

@@ -9,11 +9,12 @@ a value that cannot be known at `ts_event` is None, never a stand-in number, and
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
 from enum import IntFlag, StrEnum
 from typing import Final
 
+import msgspec
 import pyarrow as pa
+from msgspec import Struct
 
 from phoenix_schemas.errors import SchemaError
 
@@ -76,8 +77,7 @@ class VolatilityRegime(StrEnum):
     LOW_LIQUIDITY = "LOW_LIQUIDITY"
 
 
-@dataclass(frozen=True, slots=True)
-class SignalSnapshot:
+class SignalSnapshot(Struct, frozen=True):
     """One closed bucket of the LPI engine (LPI fast, EXH, LEV). Positive means sell pressure."""
 
     ts_event: int
@@ -107,8 +107,7 @@ class SignalSnapshot:
     """What was missing; `Validity.VALID` when every configured input was there."""
 
 
-@dataclass(frozen=True, slots=True)
-class PhoenixSignal:
+class PhoenixSignal(Struct, frozen=True):
     """One closed notional bucket of the composite LPI engine."""
 
     ts_event: int
@@ -127,8 +126,7 @@ class PhoenixSignal:
     """FSI z and OI z are ready and the depth snapshot is fresh."""
 
 
-@dataclass(frozen=True, slots=True)
-class BarLpiSignal:
+class BarLpiSignal(Struct, frozen=True):
     """One bar of the bar LPI engine. Positive means a bid-heavy book."""
 
     ts_event: int
@@ -145,8 +143,7 @@ class BarLpiSignal:
     """What was missing; `Validity.VALID` when nothing was."""
 
 
-@dataclass(frozen=True, slots=True)
-class VolatilitySignal:
+class VolatilitySignal(Struct, frozen=True):
     """A direction and the state of volatility and toxicity at one decision time."""
 
     ts_event: int
@@ -177,8 +174,8 @@ def _schema(
 ) -> pa.Schema:
     """Schema of a record: float64 unless said otherwise; only `required` columns refuse nulls."""
     columns = [
-        pa.field(f.name, types.get(f.name, pa.float64()), nullable=f.name not in required)
-        for f in fields(record)
+        pa.field(name, types.get(name, pa.float64()), nullable=name not in required)
+        for name in record.__struct_fields__
     ]
     return pa.schema(columns, metadata={"type_name": record.__name__})
 
@@ -238,7 +235,9 @@ def to_table(records: Iterable[SignalRecord], record_type: type[SignalRecord]) -
                 f"every record must be a {record_type.__name__} (was {type(row).__name__}); "
                 "store each record type in a table of its own"
             )
-    columns = zip(*(astuple(row) for row in rows), strict=True) if rows else iter(())
+    columns = (
+        zip(*(msgspec.structs.astuple(row) for row in rows), strict=True) if rows else iter(())
+    )
     values: list[Sequence[object]] = [list(column) for column in columns]
     schema = SCHEMAS[record_type]
     if not values:

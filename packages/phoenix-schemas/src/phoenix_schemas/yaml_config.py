@@ -93,14 +93,15 @@ def parse_yaml[T](text: str, type_: type[T], *, source: str) -> T:
     phoenix_schemas.errors.ConfigError: cost.yaml:1: at $.taker_bp: unknown key; did you mean 'taker_bps'?
     """
     try:
-        node = yaml.compose(text, Loader=_CoreLoader)
-        # The loader is a SafeLoader: it builds plain values only.
-        data = yaml.load(text, Loader=_CoreLoader)  # noqa: S506
+        loader = _CoreLoader(text)  # a SafeLoader: it builds plain values only
+        node = loader.get_single_node()
+        data = None if node is None else loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{source}:{mark.line + 1}" if mark else source
         raise ConfigError(f"{where}: {error.problem or 'not YAML'}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # ValueError: an integer of thousands of digits.
         raise ConfigError(f"{source}: not YAML ({' '.join(str(error).split())})") from None
     return _convert({} if data is None else data, type_, source, node)
 

@@ -60,6 +60,15 @@ def size_error(name: str, value: object) -> InputError:
     )
 
 
+def share_error(name: str, value: object) -> InputError:
+    """The error for a share outside [0, 1].
+
+    >>> str(share_error("fsi", 1.5))
+    'fsi must lie in [0, 1] (was 1.5); divide by the total'
+    """
+    return InputError(f"{name} must lie in [0, 1] (was {value}); divide by the total")
+
+
 def time_error(ts_ns: int, last_ns: int) -> InputError:
     """The error for an event older than the one before it.
 
@@ -85,6 +94,26 @@ typical: 600
             f"{name} must be an integer of at least {least} (was {value!r}); typical: {typical}"
         )
     return value
+
+
+def check_min_count(min_count: int | None, window_count: int | None) -> int:
+    """Return `min_count`, by default a full window, when it lies in 1..window_count.
+
+    >>> check_min_count(30, 20)
+    Traceback (most recent call last):
+    phoenix_signals.errors.ParameterError: min_count must be at most window_count 20 (was 30); \
+typical: 30
+    """
+    if min_count is None:
+        if window_count is None:
+            raise ParameterError("min_count must be given without a window (was None); typical: 30")
+        return window_count
+    check_count("min_count", min_count, 1, "30")
+    if window_count is not None and min_count > window_count:
+        raise ParameterError(
+            f"min_count must be at most window_count {window_count} (was {min_count}); typical: 30"
+        )
+    return min_count
 
 
 def check_positive(name: str, value: object, typical: str) -> float:

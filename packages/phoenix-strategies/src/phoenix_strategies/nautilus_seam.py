@@ -261,7 +261,7 @@ class PhoenixStrategy[S: StrategySettings](GuardedCallbacks, Strategy):
             self.control.refusals[str(self.strategy_id), reason] += 1
 
     def record(self, record: Any) -> None:
-        """Keep a signal record (a frozen dataclass) for the bundle."""
+        """Keep a signal record (one of phoenix_schemas.signal_records) for the bundle."""
         if self.control.records is not None:
             self.control.records(str(self.strategy_id), str(self.instrument_id), record)
 

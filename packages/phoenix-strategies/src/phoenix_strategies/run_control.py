@@ -71,7 +71,7 @@ class RunControl:
     """Where decisions are recorded; None records nothing and costs nothing."""
 
     records: RecordSink | None = None
-    """Where signal records and the reports of execution algorithms go; each is a frozen dataclass.
+    """Where signal records and the reports of execution algorithms go; all are frozen.
     None records nothing."""
 
     volume: dict[str, float] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -148,19 +148,21 @@ def _flat(row: DecayRow) -> dict[str, Any]:
     return values
 
 
-def run_regimes(folder: Path) -> tuple[Path, list[RegimeTable]]:
+def run_regimes(folder: Path, catalog: str | None = None) -> tuple[Path, list[RegimeTable]]:
     """Results of a finished run's round trips by spread, volatility, toxicity and funding.
 
     Spread comes from the catalog's quotes, volatility from the marks of the hour before, toxicity
     from the run's signal trace (if it recorded one with a `vpin`), funding from the catalog; what is
-    not there is left out. Writes `regimes-<id>` beside the run.
+    not there is left out. `catalog` replaces the path at which the run saw its catalog. Writes
+    `regimes-<id>` beside the run.
     """
     run = read_bundle(folder)
     trips = [t for t in round_trips(run.record.fills, run.record.funding) if t.exit_ns is not None]
     if not trips:
         raise NoDataError(f"{folder}: must have closed round trips (had none); nothing to split")
-    suite = load_suite(folder / "config_resolved.yaml")
-    tables, units = [], []
+    moved = [] if catalog is None else [f"catalog.path={catalog}"]
+    suite = load_suite(folder / "config_resolved.yaml", moved)
+    tables = []
     for name, unit, times, values, age in _variables(suite, run, folder, trips):
         table = split_by_regime(
             name,
@@ -170,8 +172,7 @@ def run_regimes(folder: Path) -> tuple[Path, list[RegimeTable]]:
             values,
             max_age_ns=age,
         )
-        tables.append(table)
-        units.append(unit)
+        tables.append(replace(table, unit=unit))
     if not tables:
         raise NoDataError(
             f"{folder}: nothing known of spread, volatility, toxicity or funding at its entries; is "
@@ -185,9 +186,7 @@ def run_regimes(folder: Path) -> tuple[Path, list[RegimeTable]]:
         files.json("regimes.json", json_ready([asdict(t) for t in tables]))
         bundle.write(files.content)
         currency = run.record.currency
-        sections: list[Section] = [
-            regime_section(t, unit=u, currency=currency) for t, u in zip(tables, units, strict=True)
-        ]
+        sections: list[Section] = [regime_section(table, currency=currency) for table in tables]
         write_study(
             bundle.folder / "report.html",
             title=f"Regimes of {run.strategy} on {', '.join(run.instrument_ids)}",

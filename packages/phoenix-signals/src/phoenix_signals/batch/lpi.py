@@ -30,7 +30,8 @@ from phoenix_signals.batch.columns import (
 from phoenix_signals.batch.pressure import held, liquidation_pressure, standardized
 from phoenix_signals.batch.rolling import rolling_sum
 from phoenix_signals.engines import lpi
-from phoenix_signals.engines.lpi import DEPTH_EPS, LpiConfig
+from phoenix_signals.engines.lpi import DEPTH_EPS
+from phoenix_signals.engines.lpi_config import LpiConfig
 from phoenix_signals.engines.protocol import scaled
 from phoenix_signals.errors import InputError
 
@@ -233,11 +234,14 @@ def _impulses(
     early = int(np.searchsorted(met, 0))  # trades before the first quote
     met = met[early:]
     price, side = trades.price_raw[early:], trades.side[early:]
-    touch = np.where(side < 0, quotes.bid_raw[met], quotes.ask_raw[met])
-    row = np.flatnonzero((price - touch) * side > 0)
+    bid, ask = quotes.bid_raw[met], quotes.ask_raw[met]
+    is_sell = side < 0
+    # Comparisons and bits: to choose between bid and ask by a side that nobody can guess is slow.
+    row = np.flatnonzero(((price < bid) & is_sell) | ((price > ask) & ~is_sell))
     eta = config.eta
     if eta:
-        price, touch, side = price[row], touch[row], side[row].astype(np.int64)
+        price, side = price[row], side[row].astype(np.int64)
+        touch = np.where(side < 0, bid[row], ask[row])
         if float(price.max(initial=0)) * 2.0 * eta.denominator > INT64_MAX:
             raise InputError(
                 f"eta_bps with prices of {config.price_precision} decimals must fit in 63 bits "

@@ -10,13 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from phoenix_signals import pressure
 from phoenix_signals.batch.rolling import zscore, zscore_mean_std
-from phoenix_signals.errors import InputError, column, size_error
+from phoenix_signals.errors import InputError, column, share_error, size_error
 from phoenix_signals.pressure import (
     ExhaustionValue,
     LiquidityMode,
     PressureValue,
     PressureZKind,
-    share_error,
 )
 from phoenix_signals.rolling import ZKind
 

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-BLOCK = 8
+BLOCK = 16
 """Rows of a block: a small one sorts more cores, a large one more candidates per row."""
 
 LEAST_WINDOW = 8
 """Below this window a block would share nothing worth sorting."""
 
-_ROWS = 65_536
-"""Rows worked on at once, which bounds the memory."""
+_ROWS = 4_096
+"""Rows worked on at once: few enough that a window of some hundred stays in the cache."""
 
 
 def full_window_median_mad(x: Floats, window_count: int) -> tuple[Floats, Floats]:

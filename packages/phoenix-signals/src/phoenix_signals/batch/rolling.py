@@ -165,11 +165,15 @@ def rolling_median_mad(
         full = window_count - 1
         median[full:], mad[full:] = full_window_median_mad(values, window_count)
     ordered = sorted(rows[: least - 1])
+    found = []
+    left = 0
     for i in range(least - 1, full):
         if i >= window_count:
             del ordered[bisect_left(ordered, rows[i - window_count])]
         insort(ordered, rows[i])
-        median[i], mad[i], _ = median_mad(ordered)
+        m, d, left = median_mad(ordered, left)
+        found.append((m, d))
+    median[least - 1 : full], mad[least - 1 : full] = np.array(found).reshape(-1, 2).T
     return MedianMad(median, mad)
 
 

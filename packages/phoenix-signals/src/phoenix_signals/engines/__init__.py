@@ -6,7 +6,8 @@ over columns of a catalog, stand in `phoenix_signals.batch`.
 
 from phoenix_signals.engines.bar_lpi import BarLpiConfig, BarLpiEngine
 from phoenix_signals.engines.composite import CompositeLpiConfig, CompositeLpiEngine
-from phoenix_signals.engines.lpi import LpiConfig, LpiEngine
+from phoenix_signals.engines.lpi import LpiEngine
+from phoenix_signals.engines.lpi_config import LpiConfig
 from phoenix_signals.engines.protocol import SignalEngine
 from phoenix_signals.engines.toxicity_volatility import (
     ToxicityVolatilityConfig,

@@ -1,40 +1,23 @@
-"""Pressure: three indices of forced trading, kept apart by name.
-
-1. **LPI fast, EXH, LEV**: [LiquidationPressure][], [Exhaustion][], [LeveragePrior][]. Prints beyond
-   the touch per short bucket, the fading of that pressure, and a slow prior. Positive LPI means
-   that sellers are forced.
-2. **Composite LPI**: [CompositeLpi][]. Forced selling, depletion of bids and one-sidedness per
-   notional bucket, in [0, 1]; it knows no buy side.
-3. **Bar LPI**: [BarLpi][]. Book imbalance at a bar's close, weighted by volume and spread.
-   Positive means a bid-heavy book: the opposite sense of LPI fast.
-
-They take what one bucket or bar adds up to; the engines of `phoenix_signals.engines` do the adding
-up from trades, quotes and custom data. No z-score here is taken of a z-score, except that EXH
-measures a change of LPI by the spread of its own recent changes, as its formula says.
-"""
+"""LPI fast, EXH and LEV: pressure of forced trades, its fading, and a slow prior."""
 
 from __future__ import annotations
 
-import math
 from typing import Literal, NamedTuple
 
-from phoenix_signals.errors import (
-    INF,
-    InputError,
-    ParameterError,
-    check_choice,
-    check_count,
-    number_error,
-    size_error,
-)
+from phoenix_signals.errors import INF, check_choice, check_count, number_error, size_error
 from phoenix_signals.estimator import Estimator
-from phoenix_signals.rolling import ZKind, ZScoreMeanStd, ZScoreMedianMad, zscore
+from phoenix_signals.pressure.standard_units import (
+    PressureZKind,
+    check_optional,
+    check_weight,
+    sgn,
+    standardized,
+    standardizer,
+)
 
 LiquidityMode = Literal["signed", "additive"]
 
 LIQUIDITY_MODES = ("signed", "additive")
-
-PressureZKind = ZKind | Literal["none"]
 
 
 class PressureValue[Number](NamedTuple):
@@ -148,6 +131,9 @@ class ExhaustionValue[Number](NamedTuple):
     delta_lpi: Number
 
 
+NO_EXHAUSTION: ExhaustionValue[float | None] = ExhaustionValue(None, None)
+
+
 class Exhaustion(Estimator):
     """EXH: the pressure of the present side fades and liquidity comes back.
 
@@ -199,7 +185,7 @@ class Exhaustion(Estimator):
         self.z_clip = z_clip
         self._change = standardizer(z_kind, window_count, min_count, z_clip)
         self._before: float | None = None
-        self._value: ExhaustionValue[float | None] = ExhaustionValue(None, None)
+        self._value = NO_EXHAUSTION
 
     def update(self, lpi: float | None, relief: float | None) -> None:
         """Take one closed bucket: its LPI, and the weighted z of the liquidity that came back."""
@@ -208,7 +194,7 @@ class Exhaustion(Estimator):
         before = self._before
         self._before = lpi
         if lpi is None or before is None:
-            self._value = ExhaustionValue(None, None)
+            self._value = NO_EXHAUSTION
             return
         delta = lpi - before
         z = standardized(self._change, delta)
@@ -303,203 +289,3 @@ class LeveragePrior(Estimator):
         if oi is None or self.lambda_f == 0.0:
             return oi
         return None if funding is None else oi + self.lambda_f * funding
-
-
-class CompositeLpi(Estimator):
-    """Composite LPI of one notional bucket: forced selling, depleted bids, one-sided volume.
-
-    Formula:
-        lpi = 0.6 tanh(max(0, z(FSI))) + 0.3 max(0, 1 - LDR) + 0.1 |V_B - V_S| / V, z by mean and
-        standard deviation over `window_count` buckets. FSI = aggressive sell notional / total
-        notional of the bucket; LDR = depth notional now / one snapshot earlier, same side and
-        level.
-    Units: none; lpi lies in [0, 1]. Without depletion (LDR >= 1) it cannot pass 0.7.
-    Clock: one closed notional bucket per update.
-    Warm-up: `min_count` buckets.
-    Missing data: LDR None (no depth, or stale) gives None; the window of FSI goes on.
-    Errors: FSI or imbalance outside [0, 1], LDR negative or not finite raises `InputError`, the
-        state stays.
-    Symmetry: none; the index looks at sellers only.
-
-    Example:
-        >>> composite = CompositeLpi(window_count=10, min_count=2)
-        >>> for fsi in (0.5, 0.5, 0.9):
-        ...     composite.update(fsi, abs(2 * fsi - 1), 0.5)
-        >>> round(composite.value, 4)
-        0.763
-
-    Source: design note "signals", Pressure indices, 2.
-    """
-
-    ID = "composite_lpi"
-    VERSION = 1
-    EXAMPLES = ({"window_count": 20, "min_count": 5}, {"window_count": 12, "min_count": 2})
-
-    __slots__ = ("_fsi", "min_count", "value", "window_count", "z_clip")
-
-    def __init__(self, window_count: int = 100, min_count: int = 30, z_clip: float = 10.0) -> None:
-        self.window_count = window_count
-        self.min_count = min_count
-        self.z_clip = z_clip
-        self._fsi = ZScoreMeanStd(window_count, min_count, z_clip)
-        self.value: float | None = None
-
-    def update(self, fsi: float, imbalance: float, ldr: float | None) -> None:
-        """Take one closed bucket."""
-        if not 0.0 <= fsi <= 1.0:
-            raise share_error("fsi", fsi)
-        if not 0.0 <= imbalance <= 1.0:
-            raise share_error("imbalance", imbalance)
-        if ldr is not None and not 0.0 <= ldr < INF:
-            raise size_error("ldr", ldr)
-        self._fsi.update(fsi)
-        z = self._fsi.value
-        if z is None or ldr is None:
-            self.value = None
-            return
-        self.value = 0.6 * math.tanh(max(0.0, z)) + 0.3 * max(0.0, 1.0 - ldr) + 0.1 * imbalance
-
-    @property
-    def fsi_z(self) -> float | None:
-        """z of the last bucket's FSI, None during warm-up."""
-        return self._fsi.value
-
-
-class BarLpi(Estimator):
-    """Bar LPI: book imbalance at a bar's close, louder on volume, softer on a wide spread.
-
-    Formula:
-        lpi = imbalance max(0, z(ln(1 + volume))) / (1 + max(0, z(spread_bps))). Half of all bars
-        have a volume below their median and so give 0.
-    Units: volume in base units, spread in basis points of the mid, `min_scale` (half a tick over
-        the mid) in basis points too; imbalance in [-1, 1]; lpi in standard deviations.
-    Clock: one bar close per update, with the quote known then. Every bar counts, also one on which
-        a strategy's gate refuses to act.
-    Warm-up: `min_count` bars with volume, and as many with a spread.
-    Missing data: spread or imbalance None (no quote, or stale) gives None; the volume still enters
-        its window, a spread that is there enters its own.
-    Errors: a negative volume or spread, NaN, or an imbalance outside [-1, 1] raises `InputError`,
-        the state stays.
-    Symmetry: imbalance -> -imbalance negates lpi.
-
-    Example:
-        >>> bar = BarLpi(lookback_bars=10, min_count=2)
-        >>> for volume in (1.0, 2.0, 8.0):
-        ...     bar.update(volume, 1.0, 0.5)
-        >>> round(bar.value, 4)
-        0.9138
-
-    Source: design note "signals", Pressure indices, 3.
-    """
-
-    ID = "bar_lpi"
-    VERSION = 1
-    EXAMPLES = (
-        {"lookback_bars": 20, "min_count": 5},
-        {"lookback_bars": 12, "min_count": 2, "z_kind": "mean_std", "z_clip": 2.0},
-    )
-
-    __slots__ = (
-        "_spread", "_volume", "lookback_bars", "min_count", "spread_z", "value", "volume_z",
-        "z_clip", "z_kind",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        lookback_bars: int = 60,
-        min_count: int = 30,
-        z_kind: ZKind = "median_mad",
-        z_clip: float = 10.0,
-    ) -> None:
-        self.lookback_bars = check_count("lookback_bars", lookback_bars, 2, "60")
-        self.min_count = min_count
-        self.z_kind = z_kind
-        self.z_clip = z_clip
-        self._volume = zscore(z_kind, lookback_bars, min_count, z_clip)
-        self._spread = zscore(z_kind, lookback_bars, min_count, z_clip)
-        self.volume_z: float | None = None
-        self.spread_z: float | None = None
-        self.value: float | None = None
-
-    def update(
-        self,
-        volume: float,
-        spread_bps: float | None,
-        imbalance: float | None,
-        min_scale: float = 0.0,
-    ) -> None:
-        """Take one closed bar."""
-        if not 0.0 <= volume < INF:
-            raise size_error("volume", volume)
-        if spread_bps is not None and not 0.0 <= spread_bps < INF:
-            raise size_error("spread_bps", spread_bps)
-        if imbalance is not None and not -1.0 <= imbalance <= 1.0:
-            raise InputError(
-                f"imbalance must lie in [-1, 1] (was {imbalance}); divide by the total"
-            )
-        if not 0.0 <= min_scale < INF:
-            raise size_error("min_scale", min_scale)
-        self._volume.update(math.log1p(volume))
-        self.volume_z = volume_z = self._volume.value
-        spread_z = None
-        if spread_bps is not None:
-            self._spread.update(spread_bps, min_scale)
-            spread_z = self._spread.value
-        self.spread_z = spread_z
-        if volume_z is None or spread_z is None or imbalance is None:
-            self.value = None
-            return
-        self.value = imbalance * max(0.0, volume_z) / (1.0 + max(0.0, spread_z))
-
-
-def sgn(x: float) -> float:
-    """-1, 0 or 1.
-
-    >>> sgn(-0.5), sgn(0.0)
-    (-1.0, 0.0)
-    """
-    return float((x > 0.0) - (x < 0.0))
-
-
-ZScore = ZScoreMeanStd | ZScoreMedianMad
-
-
-def standardizer(
-    kind: PressureZKind, window_count: int, min_count: int, z_clip: float
-) -> ZScore | None:
-    """The z-score of a kind, None for "none"."""
-    chosen = "median_mad" if kind == "none" else kind
-    z = zscore(chosen, window_count, min_count, z_clip)  # checks the arguments in any case
-    return None if kind == "none" else z
-
-
-def standardized(z: ZScore | None, x: float, min_scale: float = 0.0) -> float | None:
-    """z of the next value, or the value itself without a z-score."""
-    if z is None:
-        return x
-    z.update(x, min_scale)
-    return z.value
-
-
-def check_weight(name: str, weight: float) -> float:
-    """Return `weight` when it is a number of at least 0.
-
-    >>> check_weight("lambda_ld", -1.0)
-    Traceback (most recent call last):
-    phoenix_signals.errors.ParameterError: lambda_ld must be a number of at least 0 (was -1.0); \
-typical: 1
-    """
-    if isinstance(weight, bool) or not 0.0 <= weight < INF:
-        raise ParameterError(f"{name} must be a number of at least 0 (was {weight!r}); typical: 1")
-    return weight
-
-
-def check_optional(name: str, x: float | None) -> None:
-    """Refuse NaN and infinity; None passes, it means unknown."""
-    if x is not None and not -INF < x < INF:
-        raise number_error(name, x)
-
-
-def share_error(name: str, value: object) -> InputError:
-    """The error for a share outside [0, 1]."""
-    return InputError(f"{name} must lie in [0, 1] (was {value}); divide by the total")

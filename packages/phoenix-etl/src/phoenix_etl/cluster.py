@@ -1,0 +1,71 @@
+"""An ingest's workers on other machines: a Dask cluster as an executor.
+
+Needs the extra `phoenix-etl[dask]`, and raw roots and catalog on paths that every worker sees. Workers
+write to the staging area only; the process that runs the ingest commits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from phoenix_etl.config import EtlConfig
+from phoenix_etl.errors import EtlError, UsageError
+
+CONNECT_S = 15
+WORKERS_S = 30
+
+
+@contextmanager
+def dask_executor(address: str) -> Iterator[tuple[Executor, int]]:
+    """The cluster of a scheduler (`tcp://host:8786`) as an executor, and its number of threads.
+
+    Raises UsageError without the extra, EtlError when the scheduler cannot be reached, has no workers, or
+    loses them.
+    """
+    try:
+        from distributed import Client, KilledWorker
+        from distributed.comm import CommClosedError
+    except ImportError:
+        raise UsageError(
+            "--scheduler must have its extra; install it with: pip install 'phoenix-etl[dask]'"
+        ) from None
+    try:
+        client = Client(address, timeout=CONNECT_S, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise EtlError(
+            f"{address}: no Dask scheduler answers there ({error}); start one with: dask scheduler"
+        ) from None
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=WORKERS_S)
+        except TimeoutError:
+            raise EtlError(
+                f"{address}: the scheduler has no workers; start some with: dask worker {address}"
+            ) from None
+        threads = sum(client.ncores().values())
+        try:
+            # Not pure: a day built again must not be answered from what was built before.
+            with client.get_executor(pure=False) as executor:
+                yield executor, threads
+        except (KilledWorker, CommClosedError) as error:
+            raise EtlError(
+                f"{address}: workers of the cluster were lost ({error}), most often for want of memory; "
+                "the catalog is as it was after the last commit. Run the same command again, it goes "
+                "on from there"
+            ) from error
+
+
+def on_shared_paths(config: EtlConfig, threads: int) -> EtlConfig:
+    """Settings with absolute paths, because workers start in folders of their own, and as many tasks
+    at a time as the cluster has threads, unless the settings say how many."""
+    return msgspec.structs.replace(
+        config,
+        raw_roots=[str(Path(root).resolve()) for root in config.raw_roots],
+        catalog_path=str(config.catalog.resolve()),
+        ingest_workers=config.ingest_workers or threads,
+    )
