@@ -274,6 +274,8 @@ class ToxicityVolatilityPolicy:
         if f.f1 is None or f.f2 is None or f.f3 is None or f.variance is None:
             return Decision("wait", "features not ready")
         direction = (f.f2 > 0) - (f.f2 < 0)
+        if direction == 0:  # toxic flow, or none: whatever abs_f2_min and execution are
+            return Decision("wait", "no pressure")
         if f.f3 == 0:
             if f.f1 < self.settings.f1_min or abs(f.f2) < self.settings.abs_f2_min:
                 return Decision("wait", f"no expansion, f1 {f.f1:.2f}, f2 {f.f2:.2f}")
