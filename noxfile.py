@@ -183,6 +183,10 @@ def studies(session: nox.Session) -> None:
     signals = "packages/phoenix-signals/tests"
     session.run("pytest", "-n", "2", signals, "-k", "long_run", env={"PHOENIX_LONG_RUNS": "1"})
     session.run("pytest", "-s", "-p", "no:randomly", "tests-integration/test_detection_study.py")
+    session.run(
+        "pytest", "-s", "-p", "no:randomly", "tests-integration/test_twap_study.py",
+        env={"PHOENIX_STUDY_SEEDS": "400"},
+    )  # fmt: skip
 
 
 @nox.session(python=PYTHONS[0])

@@ -5,12 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from phoenix_etl.config import EtlConfig
 from phoenix_etl.pipeline import ingest
 from phoenix_etl.synthetic import write_market
 from phoenix_runner.backtest import RunResult, run_backtest
+from phoenix_runner.errors import NoDataError
 from phoenix_runner.experiment import run_suite
 from phoenix_runner.screening import screen
 from phoenix_runner.suite import Suite, load_suite
@@ -119,6 +121,45 @@ def test_volatility_signals_decisions_and_parents_are_parquet_in_the_bundle(
     assert {"f1", "theta"} <= values.keys()
     for parent in parents.to_pylist():
         assert parent["filled"] + parent["abandoned"] == parent["quantity"]
+    twap = published.summary["twap"]
+    assert twap["parents"] == parents.num_rows > 0
+    known = parents.filter(pc.is_valid(parents["shortfall_bps"]))["shortfall_bps"]
+    assert pc.min(known).as_py() <= twap["shortfall_bps"] <= pc.max(known).as_py()
+
+
+def test_phoenix_at_the_published_threshold_does_not_trade_and_the_preset_does(day: Path) -> None:
+    # Without depletion lpi cannot pass 0.7: 0.75 is rare once depth is compared like with like.
+    def entries(threshold: float) -> int:
+        overrides = [
+            f"catalog.path={day}", *SMALL["phoenix"],
+            f"strategy.config.lpi_entry_threshold={threshold}",
+        ]  # fmt: skip
+        return len(run(load_suite(CONFIGS / "phoenix.yaml", overrides)).orders)
+
+    assert entries(0.75) == 0 < entries(0.60)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in sorted(CONFIGS.rglob("*.yaml")) if "strategy:" in p.read_text("utf-8")],
+    ids=lambda path: path.stem,
+)
+def test_slip_22_no_shipped_suite_trades_for_nothing(path: Path) -> None:
+    suite = load_suite(path)
+    fees = suite.config.execution.fees
+    assert fees.source == "spec"
+    assert all(spec.maker_fee > 0 and spec.taker_fee > 0 for spec in suite.instruments.values())
+
+
+def test_slip_22_a_start_before_the_data_is_refused_or_named(day: Path) -> None:
+    early = ["time.start_utc=2023-12-30T00:00:00Z", "time.end_utc=2023-12-31T00:00:00Z"]
+    suite = load_suite(CONFIGS / "phoenix_lpi.yaml", [f"catalog.path={day}", *early])
+    with pytest.raises(NoDataError, match="the catalog has it from 2024-01-01"):
+        run(suite)
+    partly = ["time.start_utc=2023-12-31T23:00:00Z", "time.end_utc=2024-01-01T01:00:00Z"]
+    result = run(load_suite(CONFIGS / "phoenix_lpi.yaml", [f"catalog.path={day}", *partly]))
+    quotes = [gap for gap in result.gaps if gap["type"] == "QuoteTick"]
+    assert quotes[0]["start_utc"].startswith("2023-12-31T23:00:00")
 
 
 SCREENED = {

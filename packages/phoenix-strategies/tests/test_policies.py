@@ -358,7 +358,8 @@ def tox(settings: dict[str, object] | None = None) -> ToxicityVolatilityPolicy:
         (5.0, -0.1, -1, "enter short: fade"),  # slip 21: the position is F3
         (-5.0, 0.1, 1, "enter long: fade"),
         (5.0, 3.0, -1, "wait: crowded -1"),
-        (5.0, 0.0, 1, "wait: crowded 1"),
+        (5.0, 0.0, 0, "wait: no pressure"),
+        (5.0, 0.0, 1, "wait: no pressure"),
         (5.0, None, 1, "wait: features"),
         (None, 1.0, 1, "wait: features"),
         (5.0, 1.0, None, "wait: features"),

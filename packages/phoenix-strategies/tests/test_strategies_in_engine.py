@@ -234,6 +234,15 @@ def test_toxicity_through_twap_keeps_the_books_and_reports_each_parent(
     assert not o.engine.cache.positions_open()
 
 
+def test_toxic_flow_opens_nothing() -> None:
+    # F2 is 0 while T is at or above tau, so in a toxic regime there is no entry, passive or not.
+    values = SUITES["toxicity_volatility"] | {"toxicity_threshold": -1e9, "abs_f2_min": 0.0}
+    for execution in ("market", "limit", "twap"):
+        o = Outcome("toxicity_volatility", values | {"execution": execution}, market())
+        assert len(o.decisions) > 5
+        assert not o.orders
+
+
 def test_toxicity_with_passive_entries_rests_at_the_touch_and_expires() -> None:
     values = SUITES["toxicity_volatility"] | {"execution": "limit", "entry_ttl_secs": 20}
     o = Outcome("toxicity_volatility", values, market())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 
 import pytest
 from hypothesis import settings
@@ -34,12 +35,14 @@ class VenueOrder:
 class CycleAgainstAVenue(RuleBasedStateMachine):
     """The venue accepts, fills in parts, rejects, expires, loses races with cancels, in any order.
 
-    Every event may come late: it is applied to the venue first and reaches the ledger in the same
-    rule, but between a cancel request and its confirmation anything can happen.
+    Between a cancel request and its confirmation anything can happen. With `late`, events reach the
+    ledger only when they are delivered, in their order, while venue and strategy go on.
     """
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(late=st.booleans())
+    def begin(self, late: bool) -> None:
+        self.late = late
+        self.mail: list[Callable[[], object]] = []
         self.ledger = OrderLedger()
         self.cycle = TradeCycle(self.ledger)
         self.now = 0
@@ -58,7 +61,12 @@ class CycleAgainstAVenue(RuleBasedStateMachine):
                 assert order is not None, "a cancel names an open order"
                 assert not order.cancel_sent, "and is asked for once"
                 order.cancel_sent = True
-                self.venue[intent.client_order_id].cancel_requested = True
+                at_venue = self.venue.get(intent.client_order_id)
+                if at_venue is not None:
+                    at_venue.cancel_requested = True
+                else:  # it was gone already, and the news of that is on its way
+                    assert self.late
+                    self.refuse_cancel(intent.client_order_id)
                 continue
             self.ids += 1
             order_id = f"O-{self.ids}"
@@ -72,8 +80,21 @@ class CycleAgainstAVenue(RuleBasedStateMachine):
                 intent.side, intent.quantity, intent.reduce_only, post_only
             )
 
-    def after_event(self) -> None:
-        self.send(self.cycle.advance(self.now))
+    def tell(self, *events: Callable[[], object]) -> None:
+        """Send events of the venue on their way; at once unless they come late."""
+        self.mail += events
+        if not self.late:
+            self.deliver(len(self.mail))
+
+    def deliver(self, count: int) -> None:
+        for _ in range(min(count, len(self.mail))):
+            self.mail.pop(0)()
+            self.send(self.cycle.advance(self.now))
+
+    @precondition(lambda self: self.mail)
+    @rule(count=st.integers(1, 3))
+    def events_arrive(self, count: int) -> None:
+        self.deliver(count)
 
     @rule(
         side=st.sampled_from([BUY, SELL]),
@@ -89,7 +110,8 @@ class CycleAgainstAVenue(RuleBasedStateMachine):
             for i in range(tranches)
         ]  # fmt: skip
         intents = self.cycle.enter(orders)
-        assert bool(intents) == was_flat, "an entry leaves when flat and only then"
+        assert was_flat or not intents, "an entry leaves only when flat at the venue too"
+        assert intents or not was_flat or self.mail, "and leaves when flat and everything is known"
         if intents:
             self.entered = sum((o.quantity for o in orders), D(0))
         self.send(intents)
@@ -118,16 +140,17 @@ class CycleAgainstAVenue(RuleBasedStateMachine):
 
     def finish(self, order_id: str, status: OrderStatus) -> None:
         del self.venue[order_id]
-        self.ledger.closed(order_id, status)
-        self.after_event()
+        self.tell(lambda: self.ledger.closed(order_id, status))
+
+    def refuse_cancel(self, order_id: str) -> None:
+        self.tell(lambda: self.ledger.cancel_rejected(order_id))
 
     @precondition(lambda self: self.venue)
     @rule(data=st.data())
     def accept(self, data: st.DataObject) -> None:
         order_id = data.draw(st.sampled_from(self.open_ids()))
         self.venue[order_id].accepted = True
-        self.ledger.accepted(order_id)
-        self.after_event()
+        self.tell(lambda: self.ledger.accepted(order_id))
 
     @precondition(lambda self: self.venue)
     @rule(data=st.data())
@@ -146,8 +169,7 @@ class CycleAgainstAVenue(RuleBasedStateMachine):
         self.position += order.side * quantity
         if order.leaves == 0:
             del self.venue[order_id]
-        self.ledger.filled(order_id, order.side, quantity)
-        self.after_event()
+        self.tell(lambda: self.ledger.filled(order_id, order.side, quantity))
 
     @precondition(lambda self: any(not o.accepted for o in self.venue.values()))
     @rule(data=st.data())
@@ -170,17 +192,16 @@ class CycleAgainstAVenue(RuleBasedStateMachine):
             self.finish(order_id, OrderStatus.CANCELED)
             return
         self.venue[order_id].cancel_requested = False
-        self.ledger.cancel_rejected(order_id)
-        self.after_event()
+        self.refuse_cancel(order_id)
 
     @rule(number=st.integers(1, 30))
     def repeated_event_of_a_closed_order(self, number: int) -> None:
         order_id = f"O-{number}"
-        if order_id not in self.venue:
+        if order_id not in self.venue and not self.mail:
             assert self.ledger.closed(order_id, OrderStatus.CANCELED) is None
             assert self.ledger.accepted(order_id) is None
             assert self.ledger.cancel_rejected(order_id) is None
-            self.after_event()
+            self.send(self.cycle.advance(self.now))
 
     # What must hold -----------------------------------------------------------------------------
 
@@ -188,12 +209,14 @@ class CycleAgainstAVenue(RuleBasedStateMachine):
     def ledger_and_venue_agree(self) -> None:
         if not hasattr(self, "ledger"):
             return
+        assert abs(self.position) <= self.entered, "never more than one entry's size"
+        if self.mail:
+            return
         assert self.ledger.position == self.position
         books = {o.client_order_id: o for o in self.ledger.orders()}
         assert set(books) == set(self.venue), "no orphan order on either side"
         for order_id, order in self.venue.items():
             assert books[order_id].leaves == order.leaves
-        assert abs(self.position) <= self.entered, "never more than one entry's size"
         could_hold = abs(self.position) + sum(
             (o.leaves for o in self.venue.values() if not o.reduce_only), D(0)
         )
@@ -228,10 +251,10 @@ class CycleAgainstAVenue(RuleBasedStateMachine):
                     self.position += order.side * quantity
                     if order.leaves == 0:
                         del self.venue[order_id]
-                    self.ledger.filled(order_id, order.side, quantity)
-                    self.after_event()
+                    self.tell(partial(self.ledger.filled, order_id, order.side, quantity))
                 else:
                     self.finish(order_id, OrderStatus.CANCELED)
+            self.deliver(len(self.mail))
             self.send(self.cycle.advance(self.now))
         assert self.position == 0
         assert not self.venue

@@ -35,6 +35,7 @@ from phoenix_runner.bundle import (
 from phoenix_runner.catalog_series import Catalog, public_path
 from phoenix_runner.environment import deciding_versions, describe_environment
 from phoenix_runner.errors import RunnerError, StrategyFailedError
+from phoenix_runner.records import TWAP_PARENTS, parents_summary
 from phoenix_runner.replay import DEFAULT_WINDOW_NS
 from phoenix_runner.report import write_report
 from phoenix_runner.suite import Suite
@@ -181,6 +182,7 @@ def summarize(suite: Suite, identity: str, result: RunResult) -> dict[str, Any]:
     """`summary.json`."""
     record = result.record
     parts = record.attribution
+    parents = result.records.get(TWAP_PARENTS)
     bars = suite.config.execution.bar_execution
     return {
         "experiment_id": identity,
@@ -207,6 +209,7 @@ def summarize(suite: Suite, identity: str, result: RunResult) -> dict[str, Any]:
         "open_positions": result.open_positions,
         "events": result.events,
         "refusals": result.refusals,
+        **({"twap": parents_summary(parents)} if parents is not None else {}),
         "gaps": result.gaps,
         "figures": figures(record),
     }

@@ -46,7 +46,8 @@ class FoldResult(msgspec.Struct, frozen=True, kw_only=True):
     """One fold: its ranges, what training chose and promised, and where its test run is.
 
     `train_mean_daily` and `train_sharpe_daily` are of the chosen set over the training range, net
-    of costs; `bundle` is the test run's folder, relative to the walk-forward's.
+    of costs; `bundle` is the test run's folder, relative to the walk-forward's. `fitted`: settings
+    that the chosen set fitted on the training range.
     """
 
     index: int
@@ -58,6 +59,7 @@ class FoldResult(msgspec.Struct, frozen=True, kw_only=True):
     train_mean_daily: float
     train_sharpe_daily: float | None
     bundle: str
+    fitted: dict[str, Any] = {}
 
 
 class DroppedFold(msgspec.Struct, frozen=True, kw_only=True):
@@ -246,6 +248,7 @@ def _fold(
 ) -> dict[str, Any]:
     return {
         "index": fold.index,
+        "fitted": fold.fitted,
         "test_mean_daily": mean,
         "train_mean_daily": fold.train_mean_daily,
         "train_sharpe_daily": fold.train_sharpe_daily,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import astuple
 from typing import Any
 
@@ -89,3 +90,34 @@ class RecordTables:
             ]
             found[TWAP_PARENTS] = pa.Table.from_arrays(arrays, schema=TWAP_SCHEMA)
         return found
+
+
+def parents_summary(parents: pa.Table) -> dict[str, Any]:
+    """What became of all parent orders together, for `summary.json`.
+
+    `shortfall_bps` is the mean over parents of what their fills cost against the arrival mid, weighted
+    by the notional filled; None where nothing filled.
+
+    >>> from decimal import Decimal
+    >>> mid, average, shortfall = 100.0, 100.1, 10.0
+    >>> report = TwapReport(
+    ...     0, 9, "O-1", 1, *map(Decimal, "422"), "flipped", 2, 0, mid, average, shortfall, None)
+    >>> collect = RecordTables(signals=False)
+    >>> collect("TOX-001", "BTCUSDT-PERP.BINANCE", report)
+    >>> parents_summary(collect.tables()[TWAP_PARENTS])
+    {'parents': 1, 'slices': 2, 'filled_share': 0.5, 'endings': {'flipped': 1}, 'shortfall_bps': 10.0}
+    """
+    rows = parents.to_pylist()
+    judged = [
+        (row["shortfall_bps"], float(row["filled"]) * row["average_price"])
+        for row in rows
+        if row["shortfall_bps"] is not None
+    ]
+    weight = sum(w for _, w in judged)
+    return {
+        "parents": len(rows),
+        "slices": sum(row["slices"] for row in rows),
+        "filled_share": float(sum(r["filled"] for r in rows) / sum(r["quantity"] for r in rows)),
+        "endings": dict(sorted(Counter(row["ending"] for row in rows).items())),
+        "shortfall_bps": sum(s * w for s, w in judged) / weight if weight else None,
+    }

@@ -24,6 +24,7 @@ from phoenix_runner.bundle import BundleFiles, experiment_id
 from phoenix_runner.errors import InterruptedRunError, StrategyFailedError
 from phoenix_runner.executors import WorkerDiedError
 from phoenix_runner.experiment import describe_experiment, now_utc, run_files, timing
+from phoenix_runner.fitting import fit
 from phoenix_runner.metrics import daily_returns
 from phoenix_runner.screening import screen
 from phoenix_runner.search import ParameterSet
@@ -34,23 +35,29 @@ type TaskProgress = Callable[[int, int, str], None]
 """Called with (tasks done, tasks in all, label of the last)."""
 
 DAILY = "daily.json"
+FITTED = "fitted.json"
+"""Settings that were fitted before the run, by key path."""
 SCREENED = "screened.json"
 
 
 @dataclass(frozen=True)
 class Task:
-    """A suite over its own range. `whole` asks for the whole bundle, else figures alone."""
+    """A suite over its own range. `whole` asks for the whole bundle, else figures alone.
+
+    `fit` has the settings fitted on that range first; what was fitted is among the files.
+    """
 
     label: str
     suite: Suite
     catalog_digest: str
     whole: bool
+    fit: bool = False
 
     @property
     def identity(self) -> str:
         """Experiment id of this run by itself, and what is kept of it."""
         experiment = experiment_id(describe_experiment(self.suite, self.catalog_digest))
-        return f"{experiment}-{'bundle' if self.whole else 'figures'}"
+        return f"{experiment}-{'bundle' if self.whole else 'fitted' if self.fit else 'figures'}"
 
     def request(self) -> dict[str, Any]:
         """What travels to a worker."""
@@ -58,6 +65,7 @@ class Task:
             "suite": self.suite.to_builtins(),
             "catalog_digest": self.catalog_digest,
             "whole": self.whole,
+            "fit": self.fit,
         }
 
 
@@ -103,6 +111,7 @@ def _run(request: Mapping[str, Any]) -> Files:
     digest = request["catalog_digest"]
     started = now_utc()
     time = suite.config.time
+    suite, fitted = fit(suite) if request["fit"] else (suite, {})
     result = run_backtest(suite, time.start_ns, time.end_ns)
     experiment = describe_experiment(suite, digest)
     files = run_files(suite, experiment_id(experiment), experiment, digest, result)
@@ -121,6 +130,7 @@ def _run(request: Mapping[str, Any]) -> Files:
     small = BundleFiles()
     small.content["summary.json"] = files.content["summary.json"]
     small.json(DAILY, series)
+    small.json(FITTED, fitted)
     return small.content
 
 

@@ -8,8 +8,9 @@
 
 Each run starts flat with the starting balances and fresh state, is warmed on the data before its range
 (`time.warmup`) and closed at its end with costs. Nothing of a test range reaches the choice: a training
-run ends at its own end. Runs are tasks (see `tasks`), so the result does not depend on how many workers
-did them, and a suite that was stopped goes on where it was.
+run ends at its own end, and what a strategy fits (see `fitting`) it fits on that range. Runs are tasks
+(see `tasks`), so the result does not depend on how many workers did them, and a suite that was stopped
+goes on where it was.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,7 @@ from phoenix_runner.search import (
 from phoenix_runner.suite import Suite
 from phoenix_runner.tasks import (
     DAILY,
+    FITTED,
     SCREENED,
     AnyTask,
     Files,
@@ -93,6 +95,8 @@ class Trial:
     net: float
     maximum_drawdown: float
     fills: int
+    fitted: dict[str, Any] = field(default_factory=dict)
+    """Settings that were fitted on that range, by key path."""
 
     @classmethod
     def of(cls, files: Files) -> Trial:
@@ -103,6 +107,7 @@ class Trial:
             net=float(summary["net"]),
             maximum_drawdown=float(summary["figures"]["drawdown"]["maximum"]),
             fills=summary["fills"],
+            fitted=json.loads(files[FITTED]),
         )
 
     @classmethod
@@ -205,10 +210,12 @@ def run_walk_forward(
     answers = iter(first)
     by_fold = [{s: Trial.of(next(answers)) for s in own} for own in tried]
     chosen = [list(own)[choose(list(own.values()), mode.objective)] for own in by_fold]
+    # In training, so that the test has nothing left to fit.
+    fitted = [own[c].fitted for own, c in zip(by_fold, chosen, strict=True)]
     testing = [
-        _task(suite, sets[c], f"fold {f.index} test, {describe(sets[c])}", digest,
+        _task(suite, {**sets[c], **own}, f"fold {f.index} test, {describe(sets[c])}", digest,
               f.test_start_ns, f.test_end_ns, whole=True)
-        for f, c in zip(schedule.folds, chosen, strict=True)
+        for f, c, own in zip(schedule.folds, chosen, fitted, strict=True)
     ]  # fmt: skip
     tests = finish(testing)
 
@@ -235,6 +242,7 @@ def run_walk_forward(
                 test_start_ns=fold.test_start_ns,
                 test_end_ns=fold.test_end_ns,
                 chosen={short(k): v for k, v in sets[c].items()},
+                fitted={short(k): v for k, v in fold_trials[c].fitted.items()},
                 train_mean_daily=fold_trials[c].mean_daily,
                 train_sharpe_daily=fold_trials[c].sharpe_daily,
                 bundle=f"fold-{fold.index:02d}",
@@ -320,12 +328,12 @@ def trial_variance(by_fold: Sequence[Sequence[Trial]]) -> float:
 
 def _task(
     suite: Suite, parameters: ParameterSet, label: str, digest: str, start_ns: int, end_ns: int,
-    *, whole: bool = False,
+    *, whole: bool = False, fit: bool = False,
 ) -> Task:  # fmt: skip
     own = with_parameters(
         suite, parameters, start_utc=format_utc(start_ns), end_utc=format_utc(end_ns)
     )
-    return Task(label, own, digest, whole)
+    return Task(label, own, digest, whole, fit)
 
 
 def _screen_task(

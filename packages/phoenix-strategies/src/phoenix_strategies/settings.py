@@ -6,7 +6,20 @@ that a suite file is checked before any work begins. A strategy adds its own fie
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Protocol, Self
+
 import msgspec
+
+
+class TrainingRange(Protocol):
+    """What settings are fitted on: a range of the past, and nothing at or after its end."""
+
+    def bar_volumes(self) -> list[float]:
+        """Base volumes of the 1-minute bars of the range, in order."""
+
+    def decision_values(self, settings: StrategySettings) -> list[Mapping[str, float]]:
+        """What the strategy sees at each of its decisions in the range, run with `settings`."""
 
 
 class StrategySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -26,3 +39,17 @@ class StrategySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
     reduce_only_on_stop: bool = True
     """Send the closing order reduce-only."""
+
+    @property
+    def needs_fit(self) -> bool:
+        """Whether something here is to be fitted on training data; see [fit][StrategySettings.fit]."""
+        return False
+
+    def fit(self, training: TrainingRange) -> Self:
+        """These settings with what is fitted on a training range.
+
+        Walk-forward calls it for each fold and parameter set with the fold's training range, and
+        uses the result in training and in the test.
+        """
+        del training
+        return self

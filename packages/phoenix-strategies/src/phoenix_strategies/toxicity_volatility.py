@@ -21,7 +21,7 @@ import math
 from collections.abc import Sequence
 from decimal import Decimal
 from statistics import median
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import msgspec
 from nautilus_trader.model import Bar, BarType, QuoteTick, TradeTick
@@ -38,7 +38,7 @@ from phoenix_strategies.gates import Gates, GatesConfig, MarketState
 from phoenix_strategies.intents import BUY, Limit, Market
 from phoenix_strategies.one_position import RAW_PRECISION, OnePosition, aggressor, raw_quote
 from phoenix_strategies.order_rules import OrderRules
-from phoenix_strategies.settings import StrategySettings
+from phoenix_strategies.settings import StrategySettings, TrainingRange
 from phoenix_strategies.sizing import (
     Caps,
     Size,
@@ -96,11 +96,12 @@ class ToxicityVolatilitySettings(
     svi_window_minutes: Annotated[int, msgspec.Meta(ge=1, le=5)] = 1
 
     vpin_bucket: Positive | None = None
-    """V of VPIN, fitted on training data, in the preset's unit; None fits it on the first
-    fit_minutes of the run (its warm-up) with fit_vpin_bucket."""
+    """V of VPIN, in the preset's unit. None: walk-forward fits it on each fold's training range; a
+    single run fits it on its first fit_minutes (its warm-up)."""
     fit_minutes: Count = 120
     toxicity_threshold: float | None = None
-    """tau, fitted on training data; None takes the percentile of T's history so far."""
+    """tau. None: walk-forward takes the percentile of T over each fold's training range; a single
+    run the percentile of T's history so far."""
     z_min_count: Annotated[int, msgspec.Meta(ge=2)] = 30
     bar_type: str | None = None
     """Bars to decide on; None means the 1-minute bars of the traded instrument."""
@@ -148,6 +149,24 @@ class ToxicityVolatilitySettings(
         if self.vpin_bucket is None and self.resolved().bucket == "notional_10m":
             return 10_000_000.0
         return self.vpin_bucket
+
+    @property
+    def needs_fit(self) -> bool:
+        """Whether V or tau is open."""
+        return self.known_bucket is None or self.toxicity_threshold is None
+
+    def fit(self, training: TrainingRange) -> Self:
+        """V, then tau with that V, from a training range; what is given stays."""
+        fitted = self
+        if self.known_bucket is None:
+            bucket = fit_vpin_bucket(training.bar_volumes(), self.bucket_minutes)
+            fitted = msgspec.structs.replace(fitted, vpin_bucket=bucket)
+        if self.toxicity_threshold is None:
+            decisions = training.decision_values(fitted)
+            known = [values["toxicity"] for values in decisions if "toxicity" in values]
+            tau = fit_toxicity_threshold(known, self.resolved().toxicity_percentile)
+            fitted = msgspec.structs.replace(fitted, toxicity_threshold=tau)
+        return fitted
 
     def bar_type_for(self, instrument_id: str) -> str:
         """The bar type of one instrument."""
@@ -255,6 +274,8 @@ class ToxicityVolatilityPolicy:
         if f.f1 is None or f.f2 is None or f.f3 is None or f.variance is None:
             return Decision("wait", "features not ready")
         direction = (f.f2 > 0) - (f.f2 < 0)
+        if direction == 0:  # toxic flow, or none: whatever abs_f2_min and execution are
+            return Decision("wait", "no pressure")
         if f.f3 == 0:
             if f.f1 < self.settings.f1_min or abs(f.f2) < self.settings.abs_f2_min:
                 return Decision("wait", f"no expansion, f1 {f.f1:.2f}, f2 {f.f2:.2f}")
@@ -483,3 +504,17 @@ def fit_vpin_bucket(volumes_1m: Sequence[float], minutes: int) -> float:
             "without); give vpin_bucket, or start where the instrument trades"
         )
     return float(round(median(traded), 8))  # the archive's sizes have no more digits
+
+
+def fit_toxicity_threshold(toxicity: Sequence[float], percentile: float) -> float:
+    """tau from the T of a training range: the least one that this share of them does not exceed.
+
+    >>> fit_toxicity_threshold([3.0, -1.0, 0.5, 2.0], 70)   # 2.0 is the third of four: 75 %
+    2.0
+    """
+    if not toxicity:
+        raise StrategyError(
+            "tau must be fitted on a range in which toxicity is known (was nowhere); train for "
+            "longer than long_minutes, or give toxicity_threshold"
+        )
+    return sorted(toxicity)[math.ceil(len(toxicity) * percentile / 100) - 1]
