@@ -42,6 +42,7 @@ if __name__ == "__main__":
         real(run)
         run._next_commit = 0
     pipeline._Run._commit_staged = commit
+    pipeline._git_commit = lambda: None  # somebody may commit meanwhile
     sys.argv[0] = "phoenix-etl"
     cli.main()
 """
