@@ -132,6 +132,7 @@ def test_an_error_at_any_point_leaves_a_catalog_that_the_next_run_finishes(
         change.looked_at(root)
         after_failure = catalog.tree()
         if not (root / ".phoenix" / "journal.json").exists():
+            assert not any((root / ".phoenix").glob("staging/*")), faults.calls[at - 1]
             # Before the journal nothing shows, after it everything does (but for the report).
             shown = {n: s for n, s in after_failure.items() if n.startswith(("data/", "rejects/"))}
             assert shown in [
