@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
+from phoenix_etl import cluster as cluster_of_dask
+from phoenix_etl.errors import EtlError
 from phoenix_etl.synthetic import write_market
 
 if importlib.util.find_spec("distributed") is None:
     pytest.skip("phoenix-etl[dask] is not installed: no cluster tested", allow_module_level=True)
 
+from distributed import Client
+
 WORKERS = 2
 START_S = 90
+OPTIONS = ["ingest", "--raw-root", "raw", "--json", "--quiet", "--catalog"]
 
 
 def phoenix_etl(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -26,34 +36,51 @@ def phoenix_etl(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a scheduler with two workers, each in a working folder of its own."""
-    folder = tmp_path_factory.mktemp("cluster")
+@dataclass(frozen=True)
+class Cluster:
+    address: str
+    scheduler: subprocess.Popen[bytes]
+    workers: list[subprocess.Popen[bytes]]
+
+
+@contextmanager
+def running_cluster(folder: Path) -> Iterator[Cluster]:
+    """A scheduler with two workers, each in a working folder of its own."""
     found = folder / "scheduler.json"
     log = (folder / "log.txt").open("wb")
     start = ["--scheduler-file", str(found), "--no-dashboard"]
     command = [sys.executable, "-m", "distributed.cli.dask_scheduler", *start, "--port", "0"]
-    processes = [subprocess.Popen([*command, "--host", "127.0.0.1"], stdout=log, stderr=log)]
+    scheduler = subprocess.Popen([*command, "--host", "127.0.0.1"], stdout=log, stderr=log)
+    workers = []
     try:
         for number in range(WORKERS):
             own = folder / f"worker-{number}"
             own.mkdir()
             command = [sys.executable, "-m", "distributed.cli.dask_worker", *start]
             command += ["--nthreads", "1", "--no-nanny", "--local-directory", str(own)]
-            processes.append(subprocess.Popen(command, stdout=log, stderr=log, cwd=own))
+            workers.append(subprocess.Popen(command, stdout=log, stderr=log, cwd=own))
         deadline = time.monotonic() + START_S
         while not found.exists():
             assert time.monotonic() < deadline, (folder / "log.txt").read_text()
-            assert processes[0].poll() is None, (folder / "log.txt").read_text()
+            assert scheduler.poll() is None, (folder / "log.txt").read_text()
             time.sleep(0.1)
-        yield str(json.loads(found.read_text())["address"])
+        address = str(json.loads(found.read_text())["address"])
+        with Client(address, set_as_default=False, timeout=START_S) as client:
+            client.wait_for_workers(WORKERS, timeout=START_S)
+        yield Cluster(address, scheduler, workers)
     finally:
-        for process in reversed(processes):
+        for process in (*workers, scheduler):
+            process.send_signal(signal.SIGCONT)  # one that was stopped ends too
             process.terminate()
-        for process in processes:
+        for process in (*workers, scheduler):
             process.wait(timeout=30)
         log.close()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running_cluster(tmp_path_factory.mktemp("cluster")) as found:
+        yield found.address
 
 
 @pytest.fixture(scope="module")
@@ -67,26 +94,103 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_cluster_builds_the_same_bytes(cluster: str, market: Path) -> None:
-    options = ["ingest", "--raw-root", "raw", "--json", "--quiet", "--catalog"]
-    here = phoenix_etl(*options, "here", cwd=market)
-    assert here.returncode == 0, here.stderr
-    there = phoenix_etl(*options, "there", "--scheduler", cluster, cwd=market)
+@pytest.fixture(scope="module")
+def here(market: Path) -> dict[str, Any]:
+    """What an ingest on this machine says; its catalog is `here`."""
+    done = phoenix_etl(*OPTIONS, "here", cwd=market)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def tree(catalog: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(catalog).as_posix(): path.read_bytes()
+        for path in sorted(catalog.rglob("*"))
+        if path.is_file() and ".phoenix" not in path.parts
+    }
+
+
+def test_a_cluster_builds_the_same_bytes(cluster: str, market: Path, here: dict[str, Any]) -> None:
+    there = phoenix_etl(*OPTIONS, "there", "--scheduler", cluster, cwd=market)
     assert there.returncode == 0, there.stderr
-    assert (
-        json.loads(there.stdout)["partitions_built"] == json.loads(here.stdout)["partitions_built"]
-    )
-    trees = [
-        {
-            path.relative_to(market / name).as_posix(): path.read_bytes()
-            for path in sorted((market / name).rglob("*"))
-            if path.is_file() and ".phoenix" not in path.parts
-        }
-        for name in ("here", "there")
-    ]
-    assert trees[0] == trees[1]
-    again = phoenix_etl(*options, "there", "--scheduler", cluster, cwd=market)
+    assert json.loads(there.stdout)["partitions_built"] == here["partitions_built"]
+    assert tree(market / "there") == tree(market / "here")
+    again = phoenix_etl(*OPTIONS, "there", "--scheduler", cluster, cwd=market)
     assert json.loads(again.stdout)["files_read"] == 0
+
+
+def has_work(cluster: Cluster, worker: int) -> bool:
+    """Whether the scheduler has given tasks to that worker."""
+    with Client(cluster.address, set_as_default=False) as client:
+        info = client.scheduler_info(n_workers=-1)["workers"]
+        [address] = [
+            a for a, w in info.items() if w["local_directory"].find(f"worker-{worker}") > 0
+        ]
+        return bool(client.processing([address])[address])
+
+
+def test_a_killed_worker_costs_its_task_alone(
+    market: Path, here: dict[str, Any], tmp_path: Path
+) -> None:
+    with running_cluster(tmp_path) as cluster:
+        victim = cluster.workers[0]
+        victim.send_signal(signal.SIGSTOP)  # it never ends what it is given
+        command = [sys.executable, "-m", "phoenix_etl", *OPTIONS, "survived"]
+        command += ["--scheduler", cluster.address]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=market
+        ) as run:
+            deadline = time.monotonic() + START_S
+            while not has_work(cluster, 0):
+                assert run.poll() is None, run.communicate()
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            victim.kill()
+            out, err = run.communicate(timeout=300)
+    assert run.returncode == 0, err
+    said = json.loads(out)
+    assert said["failed"] == {}
+    assert (said["files_read"], said["rows_read"]) == (here["files_read"], here["rows_read"])
+    assert tree(market / "survived") == tree(market / "here")
+
+
+def test_a_lost_scheduler_is_said_in_one_line_and_the_run_goes_on_from_there(
+    market: Path, here: dict[str, Any], tmp_path: Path
+) -> None:
+    with running_cluster(tmp_path) as cluster:
+        for worker in cluster.workers:
+            worker.send_signal(signal.SIGSTOP)
+        command = [sys.executable, "-m", "phoenix_etl", *OPTIONS, "orphaned"]
+        command += ["--scheduler", cluster.address]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=market
+        ) as run:
+            deadline = time.monotonic() + START_S
+            while not has_work(cluster, 0):
+                assert run.poll() is None, run.communicate()
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            cluster.scheduler.kill()
+            _, err = run.communicate(timeout=300)
+    assert run.returncode == 1, err
+    assert err.splitlines()[-1].startswith(f"error: {cluster.address}: ")
+    assert "Run the same command again" in err
+    assert "Traceback" not in err
+    done = phoenix_etl(*OPTIONS, "orphaned", cwd=market)
+    assert done.returncode == 0, done.stderr
+    assert tree(market / "orphaned") == tree(market / "here")
+
+
+def test_a_scheduler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{closed.getsockname()[1]}"
+    monkeypatch.setattr(cluster_of_dask, "CONNECT_S", 1)
+    with (
+        pytest.raises(EtlError, match=f"{address}: no Dask scheduler answers there"),
+        cluster_of_dask.dask_executor(address),
+    ):
+        pass
 
 
 def test_a_scheduler_that_does_not_answer_is_named(market: Path) -> None:

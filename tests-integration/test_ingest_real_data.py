@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import bisect
 import csv
 import io
 import zipfile
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -154,62 +156,93 @@ def test_spot_day_of_863403_trades(ingested: tuple[Path, IngestResult]) -> None:
     assert (day.stats.one_id_holes, day.stats.missing_ids) == (0, 0)
     report = next(f.report for p, f in result.manifest.files.items() if "Trades-2024-01-01" in p)
     assert report.inversions == 0
+    files = {f.report.time_unit for p, f in result.manifest.files.items() if "aggTrades" in p}
+    assert files == {"ms", "us"}
 
 
-def rebuilt_klines(path: Path) -> list[list[str]]:
-    """Klines of a day from its spot aggTrades, in whole units of 1e-8, one row after another."""
-    unit = 10**8
-    bars: dict[int, list[int]] = {}
-    with zipfile.ZipFile(path) as archive:
-        text = archive.read(archive.namelist()[0]).decode()
-    for line in text.splitlines():
-        _, price_text, size_text, first, last, time, is_buyer_maker, _ = line.split(",")
-        price, size = (int(t.replace(".", "")) for t in (price_text, size_text))
-        fills = int(last) - int(first) + 1
-        bought = 0 if is_buyer_maker == "True" else size
-        bar = bars.setdefault(int(time) // 60_000, [price, price, price, price, 0, 0, 0, 0, 0])
+def klines_of(trades: list[list[str]]) -> list[list[str]]:
+    """1-minute klines of spot aggTrades, one trade after another in decimals."""
+    bars: dict[int, list[Any]] = {}
+    for _, price_text, size_text, first, last, time, maker, _ in trades:
+        minute = int(time) // 60_000
+        price, size = Decimal(price_text), Decimal(size_text)
+        bar = bars.setdefault(minute, [price, price, price, price, Decimal(0), 0, Decimal(0)])
         bar[1], bar[2], bar[3] = max(bar[1], price), min(bar[2], price), price
-        for at, amount in ((4, size), (5, price * size), (6, fills), (7, bought)):
-            bar[at] += amount
-        bar[8] += price * bought
-
-    def shown(value: int) -> str:
-        return f"{value // unit}.{value % unit:08}"
-
+        bar[4] += size
+        bar[5] += int(last) - int(first) + 1
+        bar[6] += 0 if maker == "True" else size
     return [
-        [str(m * 60_000), *map(shown, b[:5]), str(m * 60_000 + 59_999), shown(b[5] // unit), str(b[6]),
-         shown(b[7]), shown(b[8] // unit), "0"]
+        [str(v) for v in (60_000 * m, *b[:5], 60_000 * m + 59_999, 1, b[5], b[6], 1, 0)]
         for m, b in sorted(bars.items())
-    ]  # fmt: skip
+    ]
 
 
-def test_klines_rebuilt_from_the_spot_day_agree_and_a_wrong_one_is_found(
-    real_data: Path, tmp_path: Path
-) -> None:
-    klines = rebuilt_klines(
-        real_data / "raw/spot_data/daily/aggTrades/BTCUSDT-aggTrades-2024-01-01.zip"
-    )
-    assert len(klines) == 1_440
-    assert sum(int(k[8]) for k in klines) > 863_403  # trades, of which aggTrades join some
-    folder = tmp_path / "raw/spot_data/daily/klines"
-    folder.mkdir(parents=True)
+def test_klines_rebuilt_from_the_spot_day_agree(real_data: Path, tmp_path: Path) -> None:
+    raw = real_data / "raw"
+    archive = raw / "spot_data/daily/aggTrades/BTCUSDT-aggTrades-2024-01-01.zip"
+    with zipfile.ZipFile(archive) as packed:
+        trades = list(csv.reader(io.StringIO(packed.read(packed.namelist()[0]).decode())))
+    klines = klines_of(trades)
+    # The day as every chart of it shows it.
+    assert (klines[0][1], klines[-1][4]) == ("42283.58000000", "44179.55000000")
+    path = tmp_path / "raw/spot_data/daily/klines/BTCUSDT-1m-2024-01-01.csv"
+    path.parent.mkdir(parents=True)
 
     def check() -> BarCheck:
-        text = "\n".join(",".join(k) for k in klines) + "\n"
-        (folder / "BTCUSDT-1m-2024-01-01.csv").write_text(text, "utf-8")
-        roots = [str(real_data / "raw"), str(tmp_path / "raw")]
+        path.write_text("".join(",".join(row) + "\n" for row in klines))
         config = load_config(
-            None, raw_roots=roots, catalog_path=str(tmp_path / "c"), universe="spot",
-            start="2024-01-01", end="2024-01-02",
-        )  # fmt: skip
-        result = ingest(config)
-        assert result.failed == {}
-        bars = result.manifest.crosschecks["spot/BTCUSDT/2024-01-01"].bars
+            None,
+            raw_roots=[str(raw), str(tmp_path / "raw")],
+            catalog_path=str(tmp_path / "c"),
+            universe="spot",
+            start="2024-01-01",
+            end="2024-01-02",
+        )
+        bars = ingest(config).manifest.crosschecks["spot/BTCUSDT/2024-01-01"].bars
         assert bars is not None
         return bars
 
+    agreed = check()
+    assert (agreed.minutes, agreed.differing, agreed.missing) == (1_440, 0, 0)
+    # A difference in the last decimal that is kept of each field, and a minute left out.
+    planted = {
+        "open": (1, "0.01"), "high": (2, "0.01"), "low": (3, "-0.01"), "close": (4, "0.01"),
+        "volume": (5, "0.00001"), "count": (8, "1"), "taker_buy_volume": (9, "0.00001"),
+    }  # fmt: skip
+    for minute, (place, step) in enumerate(planted.values(), start=100):
+        klines[minute][place] = str(Decimal(klines[minute][place]) + Decimal(step))
+    # High and low must still enclose open and close.
+    for minute in (100, 103):
+        klines[minute][2] = str(max(Decimal(v) for v in klines[minute][1:5]))
+    del klines[500]
     found = check()
-    assert (found.minutes, found.differing, found.missing) == (1_440, 0, 0)
-    klines[700][5] = f"{Decimal(klines[700][5]) + Decimal('0.00001')}"
-    found = check()
-    assert (found.differing, found.fields) == (1, {"volume": 1})
+    assert (found.minutes, found.missing) == (1_439, 1)
+    assert found.differing == len(planted)
+    assert set(found.fields) == set(planted)
+
+
+def test_the_age_of_the_quote_before_each_trade(
+    ingested: tuple[Path, IngestResult], real_data: Path
+) -> None:
+    """Held against a search in the text, for each day of the recordings."""
+    _, result = ingested
+    folder = real_data / "raw/futures/daily"
+    quotes = sorted(
+        int(row[6]) for path in (folder / "bookTicker").iterdir() for row in rows_of(path)
+    )
+    checked = 0
+    for path in sorted((folder / "trades").iterdir()):
+        day = path.stem.partition("trades-")[2]
+        check = result.manifest.crosschecks[f"futures/BTCUSDT/{day}"].quotes
+        assert check is not None
+        ages = []
+        for row in rows_of(path):
+            place = bisect.bisect_right(quotes, int(row[4])) - 1
+            before = quotes[place] if place >= 0 else None
+            ages.append(None if before is None else int(row[4]) - before)
+        near = [age for age in ages if age is not None and age < 86_400_000]
+        assert check.trades == len(ages)
+        assert check.stale == sum(age is None or age > 60_000 for age in ages)
+        assert check.oldest_ns == max(near) * 1_000_000
+        checked += check.trades
+    assert checked > 10_000

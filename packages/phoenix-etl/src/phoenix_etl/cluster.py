@@ -7,7 +7,7 @@ write to the staging area only; the process that runs the ingest commits.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Executor
+from concurrent.futures import CancelledError, Executor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -52,11 +52,16 @@ def dask_executor(address: str) -> Iterator[tuple[Executor, int]]:
             # Not pure: a day built again must not be answered from what was built before.
             with client.get_executor(pure=False) as executor:
                 yield executor, threads
-        except (KilledWorker, CommClosedError) as error:
+        except (KilledWorker, CommClosedError, CancelledError) as error:
+            why = (
+                "several workers died of one task, most often for want of memory"
+                if isinstance(error, KilledWorker)
+                else "its scheduler does not answer any more"
+            )
             raise EtlError(
-                f"{address}: workers of the cluster were lost ({error}), most often for want of memory; "
-                "the catalog is as it was after the last commit. Run the same command again, it goes "
-                "on from there"
+                f"{address}: the cluster was lost: {why} ({type(error).__name__} {error}); the "
+                "catalog is as it was after the last commit. Run the same command again, it goes on "
+                "from there"
             ) from error
 
 

@@ -8,6 +8,7 @@ once each ([spilled_rows][phoenix_etl.spilled_rows]), what is to be said of them
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,8 +23,8 @@ from phoenix_etl.spilled_rows import Conflict, DayRows, Part
 
 @dataclass(frozen=True)
 class PartitionTask:
-    """What to build: the parts in any order, and whose rows they are. Its files are staged side by side
-    as `<staging>-<n>.parquet`, in the order of the targets."""
+    """What to build: the parts in any order, and whose rows they are. Its files are staged side by side,
+    their names beginning with that of `staging`."""
 
     data: InstrumentData
     parts: tuple[Part, ...]
@@ -54,14 +55,14 @@ class Partition:
 def build_partition(task: PartitionTask) -> Partition:
     """Order, deduplicate and write the rows of a partition."""
     parts = sorted(task.parts, key=lambda part: part.source)
+    # A worker given up for lost may still be at it: these files have names of their own.
+    name = f"{task.staging.name}-{secrets.token_hex(8)}"
     stats = StatsOfDay(task.data.spec, task.data.precisions)
     with ExitStack() as stack:
         rows = stack.enter_context(DayRows(task.data.spec, parts, task.memory_budget_bytes))
         writers = [
             stack.enter_context(
-                CatalogFileWriter(
-                    task.data, target, task.staging.with_name(f"{task.staging.name}-{n}.parquet")
-                )
+                CatalogFileWriter(task.data, target, task.staging.with_name(f"{name}-{n}.parquet"))
             )
             for n, target in enumerate(task.data.spec.targets)
         ]

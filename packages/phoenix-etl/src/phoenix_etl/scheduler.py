@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import secrets
 import signal
 import threading
 from collections import defaultdict, deque
@@ -328,11 +329,16 @@ def _read_task(
     only_days: frozenset[date] | None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ReadResult | SourceError:
-    """Read a file; its own failure is a result, so that other files go on."""
+    """Read a file; its own failure is a result, so that other files go on.
+
+    A worker given up for lost may still be at it: what this one spills has a name of its own.
+    """
+    telling = _progress_path(spill_name)
+    spill_name = spill_name.with_name(f"{spill_name.name}-{secrets.token_hex(8)}")
     try:
         with ExitStack() as stack:
             if on_progress is None:
-                teller = ProgressTeller(_progress_path(spill_name))
+                teller = ProgressTeller(telling)
                 on_progress = stack.enter_context(teller)
             return read_source(
                 source,
