@@ -42,6 +42,7 @@ if __name__ == "__main__":
         real(run)
         run._next_commit = 0
     pipeline._Run._commit_staged = commit
+    pipeline._git_commit = lambda: None  # somebody may commit meanwhile
     sys.argv[0] = "phoenix-etl"
     cli.main()
 """
@@ -96,12 +97,14 @@ class Ingest:
             if was_running and how == "ctrl-c":
                 assert child.stderr is not None
                 said = child.stderr.read().splitlines()
-                assert (code, said) == (0, []) or (
+                # -SIGINT: it came when Python was leaving already, all work done.
+                ended = code in (0, -signal.SIGINT) and said == []
+                assert ended or (
                     code == 130 and said[-1].endswith("Run the same command to go on from there")
                 )
                 assert not any("Traceback" in line for line in said), said
             # Orphans of a killed coordinator may still be there: the next run starts beside them.
-            return was_running and code != 0
+            return was_running and code not in (0, -signal.SIGINT)
 
 
 def any_time(chance: random.Random, length: float) -> Callable[[Path], bool]:
@@ -187,6 +190,7 @@ def test_a_stop_at_any_moment_costs_nothing(tmp_path: Path) -> None:
     hows = ["group", "coordinator", "ctrl-c"]
     count: Counter[str] = Counter()
     while count["stops"] < stops:
+        print(f"seed {seed}: {dict(count)}", flush=True)
         how = hows[count["stops"] % 3]
         moment = in_a_commit(chance) if chance.random() < 0.5 else any_time(chance, length)
         if ingest.stopped(how, moment):

@@ -64,12 +64,20 @@ class CatalogStore:
             ) from error
         try:
             yield
-            # After a failure it stays: a commit that was cut short needs it.
-            shutil.rmtree(self._all_staging, ignore_errors=True)
         finally:
+            self._clear_staging()
             with suppress(OSError):  # the name alone is no reason to fail
                 (self._hidden / "holder.json").unlink(missing_ok=True)
             lock.release()
+
+    def _clear_staging(self) -> None:
+        """Free what a run leaves behind, also a failed one, unless a commit cut short needs it."""
+        try:
+            self._journal.stat()
+        except FileNotFoundError:
+            shutil.rmtree(self._all_staging, ignore_errors=True)
+        except OSError:  # who knows what is there
+            pass
 
     def _name_holder(self) -> None:
         holder = {
