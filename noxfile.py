@@ -186,6 +186,18 @@ def studies(session: nox.Session) -> None:
 
 
 @nox.session(python=PYTHONS[0])
+def crash(session: nox.Session) -> None:
+    """Ingestion under every fault at every file operation, 60 stops of a real run, hostile files."""
+    install(session, ["schemas", "etl"], *group("test"))
+    env = {"PHOENIX_EVERY_FAULT": "1", "PHOENIX_STOPS": "60", "PHOENIX_HOSTILE_RUNS": "100"}
+    for name in ("fault_injection", "kill", "hostile_input"):
+        session.run(
+            "pytest", "-s", "-p", "no:randomly", f"packages/phoenix-etl/tests/test_{name}.py",
+            *session.posargs, env=env,
+        )  # fmt: skip
+
+
+@nox.session(python=PYTHONS[0])
 def golden(session: nox.Session) -> None:
     """Write the golden files of new signal versions, on purpose; `-- --rewrite ID` replaces one."""
     install(session, ["schemas", "signals"], *group("test"))

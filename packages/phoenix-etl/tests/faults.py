@@ -22,7 +22,8 @@ KILLED = 99
 
 
 class Faults:
-    """Counts operations below `root` and lets one of them fail: with an errno, or by `os._exit`."""
+    """Counts operations below `root` and lets one of them fail: with an errno, by `os._exit`, or as
+    Ctrl-C would have it."""
 
     def __init__(self, root: Path, at: int | None, kind: str) -> None:
         self.root = os.fspath(root)
@@ -39,6 +40,8 @@ class Faults:
             part()
         if self.kind == "kill":
             os._exit(KILLED)
+        if self.kind == "ctrl-c":
+            raise KeyboardInterrupt
         number = {"EIO": errno.EIO, "ENOSPC": errno.ENOSPC, "EROFS": errno.EROFS}[self.kind]
         raise OSError(number, os.strerror(number), str(path))
 

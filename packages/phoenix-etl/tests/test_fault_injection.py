@@ -173,6 +173,34 @@ def test_a_killed_process_leaves_a_catalog_that_the_next_run_finishes(
     assert at > 60
 
 
+def test_ctrl_c_at_any_point_leaves_a_whole_catalog(change: Change, tmp_path: Path) -> None:
+    root = tmp_path / "catalog"
+    catalog = Catalog(root, change.dumps.root)
+    states = set()
+    at = 0
+    while True:
+        at += 2 if at > 40 else 10  # commits come last
+        shutil.rmtree(root, ignore_errors=True)
+        shutil.copytree(change.before, root)
+        faults = Faults(root, at, "ctrl-c")
+        try:
+            with injected(faults):
+                change.ingest(root)
+        except KeyboardInterrupt:
+            pass
+        else:
+            break
+        assert not (root / ".phoenix" / "journal.json").exists(), faults.calls[at - 1]
+        assert catalog.verify(against_sources=False).problems == [], faults.calls[at - 1]
+        shown = {n: s for n, s in catalog.tree().items() if n.startswith(("data/", "rejects/"))}
+        old = {n: s for n, s in change.old.items() if n.startswith(("data/", "rejects/"))}
+        states.add(shown == old)
+    assert at > 60
+    assert states == {True, False}  # some left it as it was, some finished the commit
+    change.ingest(root)
+    assert catalog.tree() == change.new
+
+
 def test_a_crash_in_the_recovery_of_a_crash_is_recovered(change: Change, tmp_path: Path) -> None:
     """Kill at every step of the journal, then at every step of the run that carries it out."""
     root = tmp_path / "catalog"

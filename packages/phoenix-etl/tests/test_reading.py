@@ -6,6 +6,7 @@ import hashlib
 import io
 import random
 import struct
+import threading
 import zipfile
 from pathlib import Path
 
@@ -117,6 +118,22 @@ def test_a_zip_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
         stream.write(b"more")
     with pytest.raises(SourceError, match=r"f.zip: it changed while it was read"):
         list(blocks)
+
+
+@pytest.mark.parametrize("ending", ["csv", "zip"])
+def test_a_reader_left_behind_waits_for_no_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    """The garbage collector closes it, at a moment when waiting can be for ever."""
+    path = tmp_path / f"f.{ending}"
+    text = "".join(f"{chance}\n" for chance in random.Random(1).randbytes(2 << 20))
+    path.write_bytes(zipped(text) if ending == "zip" else text.encode())
+    blocks = iter(SourceReader(path, path.name))
+    next(blocks)
+    joined: list[threading.Thread] = []
+    monkeypatch.setattr(threading.Thread, "join", lambda self, *_: joined.append(self))
+    blocks.close()  # type: ignore[attr-defined]
+    assert joined == []
 
 
 def test_an_encrypted_member_is_bad_input(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@ the same bytes whatever the order, the number of workers or the way the rows are
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
+import signal
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -396,17 +398,18 @@ def split_rows(draw: st.DrawFn) -> list[list[str]]:
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(split_rows())
+@given(split_rows(), st.lists(st.sampled_from(["csv", "zip"]), min_size=4, max_size=4))
 def test_order_duplicates_conflicts_and_splits_change_no_byte(
-    tmp_path: Path, files: list[list[str]]
+    tmp_path: Path, files: list[list[str]], endings: list[str]
 ) -> None:
     """Against one sorted monthly file of the same rows."""
     folder = tmp_path / "property"
     shutil.rmtree(folder, ignore_errors=True)
     split, whole = Dumps(folder / "split"), Dumps(folder / "whole")
     for n, rows in enumerate(files):
-        split.add("bookTicker", f"2024-01-0{n + 1}", rows)
-    whole.add("bookTicker", "2024-01", sorted(row for rows in files for row in rows))
+        split.add("bookTicker", f"2024-01-0{n + 1}", rows, ending=endings[n])
+    rows = sorted(row for rows in files for row in rows)
+    whole.add("bookTicker", "2024-01", rows, ending=endings[3])
     catalogs = [Catalog(folder / "a", split.root), Catalog(folder / "b", whole.root)]
     ledgers = [c.ingest().manifest.datasets["futures/bookTicker"] for c in catalogs]
     assert catalogs[0].data() == catalogs[1].data()
@@ -516,3 +519,12 @@ def test_the_digest_names_the_data_and_nothing_of_this_machine(dumps, tmp_path: 
     two = Catalog(tmp_path / "two", moved).ingest().manifest
     assert one.catalog_digest == two.catalog_digest
     assert one.raw_roots != two.raw_roots
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no signal masks there")
+def test_ctrl_c_is_for_the_coordinator_from_a_workers_first_moment() -> None:
+    context = multiprocessing.get_context("spawn")
+    with scheduler._Workers(1, context) as pool:
+        blocked = pool.submit(signal.pthread_sigmask, signal.SIG_BLOCK, []).result(timeout=60)
+    assert signal.SIGINT in blocked
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])

@@ -182,7 +182,7 @@ def test_slip_08_one_day_of_trades_has_one_source(dumps, catalog) -> None:
 
 
 def test_slip_09_custom_data_carries_the_identifier_that_routes_it(dumps, catalog) -> None:
-    """How it reaches a strategy is shown with an engine in tests-integration/test_custom_data.py."""
+    """How it reaches a strategy: tests-integration/test_catalog_in_an_engine.py."""
     from nautilus_trader.model import NautilusDataType
     from nautilus_trader.persistence import ParquetDataCatalog
     from phoenix_schemas.custom_data import register_custom_data

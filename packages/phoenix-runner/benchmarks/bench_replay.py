@@ -1,82 +1,38 @@
-"""Replay speed: a suite with EMA cross against a bare engine, over the same windows, in one process.
+"""Replay speed: suites with EMA cross and with Phoenix LPI against a bare engine, in one process.
 
 The bare engine gets the same windows, decoded the same way, and a strategy that subscribes to the same
-bars and does nothing. Prints events per second of processor time (a busy machine changes it little) of
-both, their ratio (to reach: 0.85), and the memory after a quarter of the range and at its end.
+data and does nothing with them. Prints events per second of processor time (a busy machine changes it
+little) of both and their ratio; to reach: 0.85 for EMA cross, 0.5 for Phoenix LPI.
 
-    python packages/phoenix-runner/benchmarks/bench_replay.py [--quotes 2000000] [--repeat 3]
+    python packages/phoenix-runner/benchmarks/bench_replay.py [--quotes 1000000] [--repeat 3]
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from nautilus_trader.backtest import BacktestEngine, BacktestEngineConfig
 from nautilus_trader.common import LoggerConfig
-from nautilus_trader.model import BarType
+from nautilus_trader.model import BarType, ClientId, DataType, InstrumentId
 from nautilus_trader.trading import Strategy, StrategyConfig
 from phoenix_runner.backtest import run_backtest
 from phoenix_runner.catalog_series import Catalog
 from phoenix_runner.replay import Replay, delivery
-from phoenix_runner.suite import Suite, suite_from
+from phoenix_runner.suite import Suite
 from phoenix_runner.venue import add_venue
-from phoenix_schemas.arrow import CATALOG_TYPES, DECIMAL, SIDE, SIDES, TIME, file_name
+from phoenix_schemas.custom_data import register_custom_data
+from random_walk import DEPTH, INSTRUMENT, suite_over, write_catalog
 
-INSTRUMENT = "BTCUSDT-PERP.BINANCE"
-HOUR = 3600 * 10**9
-START = 19_750 * 24 * HOUR
-
-
-def write_catalog(root: Path, quotes: int, hours: int) -> None:
-    """A random walk with `quotes` quotes and a quarter as many trades."""
-    draw = np.random.default_rng(5)
-    for name, count in (("QuoteTick", quotes), ("TradeTick", quotes // 4)):
-        times = np.sort(draw.integers(0, hours * 3_600_000, count)) * 1_000_000 + START
-        ticks = 400_000 + np.cumsum(draw.integers(-1, 2, count))
-        kind = CATALOG_TYPES[name]
-        stamp = pa.array(times).cast(TIME)
-        price = _decimals(ticks, 1)
-        size = _decimals(draw.integers(1, 5_000, count), 3)
-        if name == "QuoteTick":
-            columns = [price, _decimals(ticks + 1, 1), size, size]
-        else:
-            sides = pa.DictionaryArray.from_arrays(
-                pa.array(draw.integers(0, 2, count), pa.int8()), pa.array(SIDES)
-            ).cast(SIDE)
-            columns = [price, size, sides, pa.array(np.arange(count)).cast(pa.string())]
-        table = pa.table([*columns, stamp, stamp], schema=kind.schema(INSTRUMENT, 2, 3))
-        folder = root / kind.folder(INSTRUMENT)
-        folder.mkdir(parents=True)
-        path = folder / file_name(int(times[0]), int(times[-1]))
-        pq.write_table(table, path, row_group_size=100_000, compression="zstd")
+TO_REACH = {"ema_cross": 0.85, "phoenix_lpi": 0.5}
 
 
-def _decimals(values: Any, places: int) -> pa.Array:
-    texts = pa.array(np.char.add(values.astype(str), f"e-{places}"))
-    return texts.cast(DECIMAL)
+class Bars(Strategy):
+    """Listens to what EMA cross listens to."""
 
-
-def suite_over(root: Path, hours: int) -> Suite:
-    values = {
-        "catalog": {"path": str(root)},
-        "universe": {"instrument_ids": [INSTRUMENT]},
-        "data": {"include": ["QuoteTick", "TradeTick", "Bar"], "bars_from_trades": True},
-        "time": {"start_utc": "2024-01-28", "end_utc": f"2024-01-28T{hours:02d}:00:00Z"},
-        "strategy": {"config": {"trade_size": "0.01"}},
-        "funding": "off",
-    }
-    return suite_from(values, source="benchmark")
-
-
-class DoNothing(Strategy):
     def on_start(self) -> None:
         self.subscribe_bars(BarType.from_str(f"{INSTRUMENT}-1-MINUTE-LAST-EXTERNAL"))
 
@@ -84,20 +40,40 @@ class DoNothing(Strategy):
         pass
 
 
-def run_bare(suite: Suite) -> tuple[int, float]:
+class Ticks(Strategy):
+    """Listens to what Phoenix LPI listens to."""
+
+    def on_start(self) -> None:
+        instrument = InstrumentId.from_str(INSTRUMENT)
+        self.subscribe_quotes(instrument)
+        self.subscribe_trades(instrument)
+        self.subscribe_data(DataType(DEPTH, identifier=INSTRUMENT), client_id=ClientId("BINANCE"))
+
+    def on_quote(self, tick: Any) -> None:
+        pass
+
+    def on_trade(self, tick: Any) -> None:
+        pass
+
+    def on_data(self, data: Any) -> None:
+        pass
+
+
+def run_bare(suite: Suite, listener: type[Strategy]) -> tuple[int, float]:
     section = suite.config.time
     began = time.process_time()
     engine = BacktestEngine(BacktestEngineConfig(logging=LoggerConfig(bypass_logging=True)))
     add_venue(engine, suite, 0)
-    engine.add_strategy(DoNothing(StrategyConfig()))
-    replay = Replay(
-        suite, Catalog.open(suite.config.catalog.path), section.start_ns, section.end_ns
-    )
-    events = 0
+    engine.add_strategy(listener(StrategyConfig()))
+    catalog = Catalog.open(suite.config.catalog.path)
+    replay = Replay(suite, catalog, section.start_ns, section.end_ns)
+    events, client = 0, ClientId("BINANCE")
     decoders: dict[tuple[str, str], Any] = {}
     for window in replay.windows():
-        for _, objects in delivery(window, decoders):
-            engine.add_data(objects, validate=False, sort=False)
+        for batch, objects in delivery(window, decoders):
+            engine.add_data(
+                objects, client_id=client if batch.is_custom else None, validate=False, sort=False
+            )
         engine.sort_data()
         engine.run(streaming=True)
         engine.clear_data()
@@ -107,37 +83,36 @@ def run_bare(suite: Suite) -> tuple[int, float]:
     return events, time.process_time() - began
 
 
+def measure(suite: Suite, listener: type[Strategy], name: str, repeat: int) -> None:
+    run_bare(suite, listener)  # warms the file cache and the imports
+    ratios = []
+    for _ in range(repeat):
+        events, bare = run_bare(suite, listener)
+        began = time.process_time()
+        result = run_backtest(suite, suite.config.time.start_ns, suite.config.time.end_ns)
+        taken = time.process_time() - began
+        ratios.append((result.events / taken) / (events / bare))
+        print(
+            f"{name}: bare {events / bare:,.0f} events/s, suite {result.events / taken:,.0f} "
+            f"events/s with {len(result.orders)} orders, ratio {ratios[-1]:.2f}"
+        )
+    median = sorted(ratios)[len(ratios) // 2]
+    print(f"suite with {name} / bare engine: median {median:.2f} (to reach {TO_REACH[name]})")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quotes", type=int, default=1_000_000)
     parser.add_argument("--hours", type=int, default=12)
     parser.add_argument("--repeat", type=int, default=3)
     options = parser.parse_args()
+    register_custom_data()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "catalog"
-        write_catalog(root, options.quotes, options.hours)
-        suite = suite_over(root, options.hours)
-        run_bare(suite)  # warms the file cache and the imports
-        ratios = []
-        for _ in range(options.repeat):
-            events, bare = run_bare(suite)
-            memory: list[int] = []
-            began = time.process_time()
-            result = run_backtest(
-                suite, suite.config.time.start_ns, suite.config.time.end_ns,
-                progress=lambda _ns, _events, seen=memory: seen.append(
-                    resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-                ),
-            )  # fmt: skip
-            taken = time.process_time() - began
-            ratios.append((result.events / taken) / (events / bare))
-            print(
-                f"bare {events / bare:,.0f} events/s, suite {result.events / taken:,.0f} "
-                f"events/s, ratio {ratios[-1]:.2f}; memory {memory[len(memory) // 4]} to "
-                f"{memory[-1]} MiB"
-            )
-        median = sorted(ratios)[len(ratios) // 2]
-        print(f"suite with EMA cross / bare engine: median {median:.2f} (to reach 0.85)")
+        write_catalog(root, options.quotes, hours=options.hours)
+        for name, listener in (("ema_cross", Bars), ("phoenix_lpi", Ticks)):
+            suite = suite_over(root, name, hours=options.hours)
+            measure(suite, listener, name, options.repeat)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -130,8 +131,8 @@ def test_the_pages_of_studies(tmp_path: Path) -> None:
     )  # fmt: skip
     sections = [
         decay_section("ofi", rows),
-        regime_section(regimes, unit="bps", currency="USDT"),
-        regime_section(toxicity, unit="0 to 1", currency="USDT"),
+        regime_section(replace(regimes, unit="bps"), currency="USDT"),
+        regime_section(replace(toxicity, unit="0 to 1"), currency="USDT"),
         cost_section(
             [CostRow(n, parts, Decimal(200_000), 40) for n in ("VIP0", "VIP9")], currency="USDT"
         ),

@@ -67,6 +67,7 @@ SIGNALS = {
         "crowding_threshold": 1.0, "a1": 1.0, "a2": 1.0, "a3": 1.0, "funding_window_rows": 90,
         "oi_mode": "additive",
     },
+    "taker_ratio": {"window_rows": 8640, "min_count": 30, "z_kind": "median_mad"},
     "volatility_regimes": {"spread_share": 0.95, "depth_share": 0.05, "variance_share": 0.90},
 }  # fmt: skip
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import real_market
 from phoenix_signals import batch
-from phoenix_signals.engines import LpiConfig
+from phoenix_signals.engines import BarLpiConfig, LpiConfig
 
 pytestmark = pytest.mark.real_data
 SECOND = 1_000_000_000
@@ -51,6 +51,30 @@ def test_lpi_fast_passes_its_threshold(eta_bps, passes):
 def test_exhaustion_passes_its_thresholds():
     exh = np.concatenate([snapshots(year, 1, 0.0)["exh"] for year in ("2023", "2024")])
     assert (np.isfinite(exh).sum(), (exh > 0.5).sum(), (exh < -0.5).sum()) == (876, 20, 165)
+
+
+def bar_lpi(year):
+    """Bar LPI on bars of a second, of which the captures hold enough, with the quoted sizes."""
+    quotes, trades = real_market.capture(year)
+    second = trades.ts_ns // SECOND
+    first = np.flatnonzero(np.diff(second, prepend=-1))
+    price = trades.price_raw
+    bars = batch.Bars(
+        (second[first] + 1) * SECOND - 1, price[first], np.maximum.reduceat(price, first),
+        np.minimum.reduceat(price, first), price[np.append(first[1:], len(price)) - 1],
+        np.add.reduceat(trades.size_raw, first),
+    )  # fmt: skip
+    config = BarLpiConfig(price_precision=2, size_precision=3, price_increment=0.1)
+    columns = (quotes.ts_ns, quotes.bid_raw, quotes.ask_raw, quotes.bid_size_raw)
+    table = batch.bar_lpi_engine(bars, batch.Quotes(*columns, quotes.ask_size_raw), config=config)
+    return table.to_pandas()["lpi"].to_numpy()
+
+
+def test_bar_lpi_passes_its_threshold():
+    lpi = np.concatenate([bar_lpi(year) for year in ("2023", "2024")])
+    valid = lpi[np.isfinite(lpi)]
+    assert (len(valid), (np.abs(valid) >= 1.0).sum()) == (911, 164)
+    assert (valid == 0.0).mean() == pytest.approx(0.5, abs=0.05)
 
 
 def test_composite_lpi_without_depletion_stays_below_the_published_threshold():

@@ -59,8 +59,8 @@ def crowd(inputs):
 
 
 def upside_down(*names):
-    """Prices inverted: every return changes its sign, and none its size."""
-    return lambda inputs: inputs | {n: [1.0 / v for v in inputs[n]] for n in names}
+    """Prices or ratios inverted: every logarithm changes its sign, and none its size."""
+    return lambda inputs: inputs | {n: [v and 1.0 / v for v in inputs[n]] for n in names}
 
 
 def same(x):
@@ -97,6 +97,7 @@ MIRRORS = {
             "oi_change_z": same,
         },
     ),
+    "taker_ratio": (upside_down("taker_ratio"), minus),
     "flow_pressure": (negated("obi", "svi", "ofi"), minus),
     "ensemble_fusion": (negated("z"), minus),
     "kalman_fusion": (

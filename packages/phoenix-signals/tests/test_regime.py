@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from phoenix_schemas.signal_records import VolatilityRegime
 from phoenix_signals import batch
 from phoenix_signals.errors import InputError, ParameterError
-from phoenix_signals.regime import Crowding, FlowPressure, ToxicityIndex, VolatilityRegimes
+from phoenix_signals.regime import (
+    Crowding,
+    FlowPressure,
+    TakerRatio,
+    ToxicityIndex,
+    VolatilityRegimes,
+)
 
 
 def z_of(window, kind, clip=10.0):
@@ -108,6 +114,19 @@ def test_a_blank_row_breaks_the_change_of_open_interest():
     model.update(1e-4, None, None)  # a row of funding alone lies between two rows of metrics
     model.update(None, 220.0, None)
     assert model.value.crowding == 0.0
+
+
+@pytest.mark.parametrize("kind", ["mean_std", "median_mad"])
+def test_taker_ratio_is_its_formula(kind):
+    rng = np.random.default_rng(4)
+    takers, logs = TakerRatio(15, 4, kind), []
+    for _ in range(60):
+        ratio = float(np.exp(rng.normal() * 0.3)) if rng.random() < 0.8 else None
+        takers.update(ratio)
+        if ratio is not None:
+            logs.append(math.log(ratio))
+        is_known = ratio is not None and len(logs) >= 4
+        assert takers.value == approx(z_of(logs[-15:], kind) if is_known else None)
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -225,6 +244,9 @@ def test_slip_17_ranks_look_back_only():
         (lambda: Crowding().update(math.nan, None, None), "funding_rate must be a finite"),
         (lambda: Crowding().update(None, 0.0, None), "open_interest must be above 0"),
         (lambda: Crowding().update(None, None, -1.0), "long_short_ratio must be above 0"),
+        (lambda: TakerRatio().update(0.0), "taker_ratio must be above 0"),
+        (lambda: TakerRatio().update(math.nan), "taker_ratio must be above 0 and finite"),
+        (lambda: batch.taker_ratio([1.0, 0.0]), "at row 1"),
         (lambda: ToxicityIndex().update(-0.1, None), "vpin"),
         (lambda: ToxicityIndex().update(0.1, math.inf), "spread"),
         (lambda: FlowPressure().update(math.nan, 0.0, 0.0, 0), "obi must be a finite"),

@@ -64,6 +64,8 @@ class CatalogStore:
             ) from error
         try:
             yield
+            # After a failure it stays: a commit that was cut short needs it.
+            shutil.rmtree(self._all_staging, ignore_errors=True)
         finally:
             with suppress(OSError):  # the name alone is no reason to fail
                 (self._hidden / "holder.json").unlink(missing_ok=True)
@@ -91,7 +93,8 @@ class CatalogStore:
         """
         found = self._journal.exists()
         if found:
-            self._carry_out()
+            with self._not_cut_short():
+                self._carry_out()
         temporary = durable.temporary_name
         for leftover in (
             self._next_manifest,
@@ -123,8 +126,19 @@ class CatalogStore:
             "moves": [[source.relative_to(self.root).as_posix(), t] for source, t in moves],
             "removals": [path for path in removals if path not in targets],
         }
-        durable.write_file(self._journal, json.dumps(journal).encode())
-        self._carry_out()
+        with self._not_cut_short():
+            durable.write_file(self._journal, json.dumps(journal).encode())
+            self._carry_out()
+
+    @contextmanager
+    def _not_cut_short(self) -> Iterator[None]:
+        """After Ctrl-C, a commit that has begun is carried out first: what is left is whole."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self._journal.exists():
+                self._carry_out()
+            raise
 
     def _carry_out(self) -> None:
         journal = json.loads(self._journal.read_text("utf-8"))

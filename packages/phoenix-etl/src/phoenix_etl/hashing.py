@@ -43,7 +43,9 @@ class BackgroundHash:
         self.close()
 
     def close(self) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        # Not waiting for the thread: a reader that an error left behind is closed by the garbage
+        # collector, which may run while this very thread holds the lock that a join needs.
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def update(self, data: bytes) -> None:
         while self._waiting and (len(self._waiting) == 2 or self._waiting[0].done()):

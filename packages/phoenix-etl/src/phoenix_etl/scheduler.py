@@ -129,7 +129,7 @@ def crew_for(
         yield Crew(None, 1, cores if limit is None else count)
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(count, context, initializer=_start_worker)
+    pool = _Workers(count, context, initializer=_start_worker)
     try:
         yield Crew(pool, count, max(1, cores // count))
     except BaseException:
@@ -139,6 +139,20 @@ def crew_for(
         pool.shutdown(wait=True, cancel_futures=True)
         raise
     pool.shutdown()
+
+
+class _Workers(ProcessPoolExecutor):
+    """Processes that are deaf to Ctrl-C from their first moment: it is for the coordinator, and one
+    that comes while they import would have each print its traceback. They start when work comes."""
+
+    def submit[**P, T](self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        if not hasattr(signal, "pthread_sigmask"):  # Windows
+            return super().submit(fn, *args, **kwargs)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit it
+        try:
+            return super().submit(fn, *args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Scheduler:

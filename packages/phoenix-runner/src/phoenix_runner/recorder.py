@@ -6,11 +6,15 @@ An actor inside the engine. It samples on a timer (after the data of that nanose
 
 from __future__ import annotations
 
+import itertools
+import math
+from array import array
 from collections.abc import Sequence
 from decimal import Decimal
 from functools import partial
 from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
 from nautilus_trader.backtest import BacktestEngine
 from nautilus_trader.common import DataActor, DataActorConfig
@@ -49,12 +53,16 @@ class RunRecorder(GuardedCallbacks, DataActor):
         self._instruments = [(name, InstrumentId.from_str(name)) for name in instrument_ids]
         self._end_ns = end_ns
         self._markout_seconds = markout_seconds
-        self._equity: list[tuple[int, float, float, float, float, float]] = []
-        self._marks: list[tuple[int, str, float | None, float]] = []
+        # Flat columns: rows as objects would be the only thing that grows over a long run.
+        self._times = array("q")
+        self._equity = array("d")
+        self._marks = array("d")
         self.references: dict[str, Decimal] = {}
         """Mid in force at each fill, by trade id."""
         self.markouts: dict[str, dict[int, Decimal]] = {}
         """Mids after each fill, by trade id and seconds."""
+        self._idle: list[str] = []
+        self._numbers = itertools.count(1)
         control.on_fill = self.see_fill
 
     def on_start(self) -> None:
@@ -70,10 +78,10 @@ class RunRecorder(GuardedCallbacks, DataActor):
         if ts_ns < self.control.trading_start_ns:
             return
         gross = net = 0.0
-        for name, instrument_id in self._instruments:
+        for _, instrument_id in self._instruments:
             mark = self.mid(instrument_id)
             position = float(self._portfolio.net_position(instrument_id))
-            self._marks.append((ts_ns, name, None if mark is None else float(mark), position))
+            self._marks.extend((math.nan if mark is None else float(mark), position))
             if mark is not None:
                 gross += abs(position) * float(mark)
                 net += position * float(mark)
@@ -81,8 +89,9 @@ class RunRecorder(GuardedCallbacks, DataActor):
         # Not portfolio.account(): it copies the account's whole history at each call.
         money = self._portfolio.unrealized_pnls(self._venue).get(self._currency)
         unrealized = Decimal(0) if money is None else money.as_decimal()
-        self._equity.append(
-            (ts_ns, float(equity), float(equity - unrealized), float(unrealized), gross, net)
+        self._times.append(ts_ns)
+        self._equity.extend(
+            (float(equity), float(equity - unrealized), float(unrealized), gross, net)
         )
 
     def equity(self) -> Decimal:
@@ -111,12 +120,15 @@ class RunRecorder(GuardedCallbacks, DataActor):
         for seconds in self._markout_seconds:
             at = now + seconds * NS_PER_SECOND
             if at < self._end_ns:
-                see = partial(self._see_markout, trade_id, instrument_id, seconds)
-                self.at(f"markout-{trade_id}-{seconds}", at, see)
+                # The clock keeps the callback of every name it has heard, so names are used again.
+                name = self._idle.pop() if self._idle else f"markout-{next(self._numbers)}"
+                see = partial(self._see_markout, name, trade_id, instrument_id, seconds)
+                self.at(name, at, see)
 
     def _see_markout(
-        self, trade_id: str, instrument_id: InstrumentId, seconds: int, _event: Any
+        self, name: str, trade_id: str, instrument_id: InstrumentId, seconds: int, _event: Any
     ) -> None:
+        self._idle.append(name)
         # A quote older than the horizon says nothing about the market after the fill.
         mid = self.mid(instrument_id, seconds * NS_PER_SECOND)
         if mid is not None:
@@ -124,11 +136,20 @@ class RunRecorder(GuardedCallbacks, DataActor):
 
     def equity_table(self) -> pa.Table:
         """`equity.parquet`."""
-        return rows_table(self._equity, EQUITY_SCHEMA)
+        columns = np.array(self._equity).reshape(-1, len(EQUITY_SCHEMA) - 1).T
+        return pa.table([np.array(self._times), *columns], schema=EQUITY_SCHEMA)
 
     def marks_table(self) -> pa.Table:
         """`marks.parquet`."""
-        return rows_table(self._marks, MARKS_SCHEMA)
+        names = [name for name, _ in self._instruments]
+        mark, position = np.array(self._marks).reshape(-1, 2).T
+        columns = [
+            pa.array(np.repeat(np.array(self._times), len(names))),
+            pa.array(names * len(self._times), pa.string()),
+            pa.array(mark, mask=np.isnan(mark)),
+            pa.array(position),
+        ]
+        return pa.table(columns, schema=MARKS_SCHEMA)
 
 
 def rows_table(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:

@@ -13,6 +13,7 @@ from rich.table import Table
 from phoenix_runner.bundle import read_json
 from phoenix_runner.experiment import Published
 from phoenix_runner.report.wording import ENOUGH_DAYS, count
+from phoenix_runner.research.costs import cost_row
 from phoenix_runner.research.decay import DecayRow, Estimate
 from phoenix_runner.research.labels import horizon_name
 from phoenix_runner.research.lookahead import CutCheck, WarmupRow
@@ -98,9 +99,12 @@ def _variants(s: dict[str, Any]) -> list[str]:
         )
     last = f"best of {len(s['variants'])}, with hindsight: {s['best']}"
     if s["mode"] == "costs":
-        base = s["variants"][0]
-        gain = (float(base["gross"]) + float(base["funding"])) / float(base["traded_notional"] or 1)
-        last = f"break-even cost {gain * 1e4:.2f} bps of what is traded"
+        even = cost_row(s["variants"][0]).break_even_bps
+        last = (
+            "no trades, so no break-even cost"
+            if even is None
+            else f"break-even cost {even:.2f} bps of the value traded"
+        )
     return [_render(table).rstrip("\n"), last]
 
 
@@ -216,7 +220,9 @@ def regime_tables(tables: Sequence[RegimeTable]) -> str:
     """Results of round trips by each regime variable."""
     text = ""
     for found in tables:
-        table = Table(f"{found.variable} at entry", "trips", "total", "mean", "with a gain")
+        table = Table(
+            f"{found.variable} at entry ({found.unit})", "trips", "total", "mean", "with a gain"
+        )
         for row in found.rows:
             table.add_row(
                 f"{row.low:.4g} to {row.high:.4g}", str(row.count), f"{row.total:,.2f}",
@@ -224,6 +230,8 @@ def regime_tables(tables: Sequence[RegimeTable]) -> str:
                 "" if row.share_positive is None else f"{row.share_positive:.0%}",
             )  # fmt: skip
         text += _render(table)
+        if found.unknown:
+            text += f"{found.unknown} round trips had no known {found.variable}\n"
     return text
 
 

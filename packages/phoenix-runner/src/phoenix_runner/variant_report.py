@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 
 from phoenix_runner.bundle import read_json
-from phoenix_runner.fills import Attribution
 from phoenix_runner.report.page import Section, Table
 from phoenix_runner.report.studies import Surface, cost_section, sensitivity_section, write_study
 from phoenix_runner.report.wording import execution_sentences, money, number, percent
 from phoenix_runner.report.writing import write_comparison
-from phoenix_runner.research.costs import CostRow
+from phoenix_runner.research.costs import cost_row
 
 MODES = frozenset({"sweep", "ablation", "costs"})
 
@@ -84,17 +83,7 @@ def _sentences(summary: Mapping[str, Any]) -> list[str]:
 
 
 def _cost_sections(summary: Mapping[str, Any]) -> Sequence[Section]:
-    rows = [
-        CostRow(
-            label=row["variant"],
-            attribution=Attribution(
-                **{k: Decimal(row[k]) for k in ("gross", "fees", "spread", "funding")}
-            ),
-            traded=Decimal(row["traded_notional"]),
-            fills=row["fills"],
-        )
-        for row in summary["variants"]
-    ]
+    rows = [cost_row(row) for row in summary["variants"]]
     return [cost_section(rows, currency=summary["currency"])]
 
 

@@ -341,6 +341,7 @@ def _market(rng: np.random.Generator, rows: int) -> Inputs:
         "svi": np.round(rng.uniform(-1.0, 1.0, rows), 3),
         "ofi": np.round(rng.standard_normal(rows) * 50),
         "is_toxic": (rng.random(rows) < 0.3).astype(np.int64),
+        "taker_ratio": np.round(np.exp(rng.standard_normal(rows) * 0.3), 4),
     }
     return {name: values.tolist() for name, values in columns.items()}
 

@@ -38,6 +38,9 @@ Distribution = Literal["normal", "student_t"]
 class Vpin(Estimator):
     """Volume-synchronised probability of informed trading, by aggressor flag.
 
+    A state of risk, not an alpha: it says that flow was one-sided, and whether it foretells volatility
+    beyond volume and volatility themselves is disputed (see Source).
+
     Formula:
         VPIN = sum |V_B - V_S| / (n V) over the last n buckets of exactly V; a trade that does not
         fit is split across buckets.
@@ -106,6 +109,8 @@ class Vpin(Estimator):
 
 class BulkVpin(Estimator):
     """VPIN with bulk classification of bars, for data without an aggressor flag.
+
+    A state of risk, not an alpha, like [Vpin][], and never to be compared with it: levels differ.
 
     Formula:
         for each fixed bar, dP = close - close before, sigma = standard deviation (population) of

@@ -63,6 +63,11 @@ class TimeFrame:
         return x, y
 
     @property
+    def day_width(self) -> float:
+        """Width of a bar for a day, in days; slim where the range has only a few."""
+        return min(0.8, 0.06 * (self.end_ns - self.start_ns) / DAY_NS)
+
+    @property
     def note(self) -> str:
         return " Grey bands: no data." if self.gaps else ""
 
@@ -112,7 +117,7 @@ def daily_returns_chart(frame: TimeFrame, day_ns: Times, returns: Floats) -> Cha
         centre = to_days(day_ns) + 0.5
         values = returns * 100
         colours = np.where(values >= 0, BLUE, VERMILION)
-        axes.bar(centre, values, width=0.8, color=list(colours), linewidth=0)
+        axes.bar(centre, values, width=frame.day_width, color=list(colours), linewidth=0)
         axes.axhline(0, color=SOFT, linewidth=0.8)
         axes.set_ylabel("return of the day (%)")
         frame.apply(axes)
@@ -177,7 +182,7 @@ def exposure_chart(frame: TimeFrame, ts: Times, net_leverage: Floats) -> Chart:
 
 def turnover_chart(frame: TimeFrame, day_ns: Times, turnover: Floats) -> Chart:
     def paint(axes: Axes, _: bool) -> None:
-        axes.bar(to_days(day_ns) + 0.5, turnover, width=0.8, color=SKY, linewidth=0)
+        axes.bar(to_days(day_ns) + 0.5, turnover, width=frame.day_width, color=SKY, linewidth=0)
         axes.set_ylabel("traded / equity (×/day)")
         frame.apply(axes)
 
@@ -289,6 +294,7 @@ def refusals_chart(refusals: Mapping[str, int]) -> Chart:
         for i, name in enumerate(names):
             axes.text(refusals[name], i, f" {refusals[name]:,}", va="center", color=INK)
         axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(-1, len(names))
         axes.set_ylabel("gate")
         axes.set_xlabel("entries refused (count)")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))

@@ -104,8 +104,9 @@ def decay_section(signal: str, rows: Sequence[DecayRow], *, confidence: float = 
     )
 
 
-def regime_section(table: RegimeTable, *, unit: str, currency: str) -> Section:
+def regime_section(table: RegimeTable, *, currency: str) -> Section:
     """Results of round trips by the state of the market when they began."""
+    unit = table.unit
     names = [_bounds(r.low, r.high) for r in table.rows]
 
     def paint(axes: Axes, _: bool) -> None:

@@ -211,7 +211,7 @@ def _fold_section(result: WalkForwardResult, summary: Mapping[str, Any]) -> Sect
         blocks.append(overfitting_chart(pbo.relative_rank_counts, pbo.probability))
     return Section(
         "Fold by fold",
-        f"{result.kind.capitalize()} training; {result.selection} Objective: {result.objective}, "
+        f"{result.kind.capitalize()} training. {result.selection} Objective: {result.objective}, "
         "net of costs, on training data only.",
         blocks,
     )

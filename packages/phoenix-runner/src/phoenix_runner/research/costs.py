@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from phoenix_runner.fills import Attribution
 
@@ -39,3 +41,15 @@ class CostRow:
         """
         earned = self.attribution.gross + self.attribution.funding
         return float(earned * 10_000 / self.traded) if self.traded else None
+
+
+def cost_row(variant: Mapping[str, Any]) -> CostRow:
+    """A row of a variants bundle as a cost row."""
+    return CostRow(
+        label=variant["variant"],
+        attribution=Attribution(
+            **{k: Decimal(variant[k]) for k in ("gross", "fees", "spread", "funding")}
+        ),
+        traded=Decimal(variant["traded_notional"]),
+        fills=variant["fills"],
+    )

@@ -51,6 +51,7 @@ class RegimeTable:
     edges_from_sample: bool
     rows: tuple[RegimeRow, ...]
     unknown: int
+    unit: str = ""
 
 
 def split_by_regime(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +162,7 @@ def run_regimes(folder: Path, catalog: str | None = None) -> tuple[Path, list[Re
         raise NoDataError(f"{folder}: must have closed round trips (had none); nothing to split")
     moved = [] if catalog is None else [f"catalog.path={catalog}"]
     suite = load_suite(folder / "config_resolved.yaml", moved)
-    tables, units = [], []
+    tables = []
     for name, unit, times, values, age in _variables(suite, run, folder, trips):
         table = split_by_regime(
             name,
@@ -172,8 +172,7 @@ def run_regimes(folder: Path, catalog: str | None = None) -> tuple[Path, list[Re
             values,
             max_age_ns=age,
         )
-        tables.append(table)
-        units.append(unit)
+        tables.append(replace(table, unit=unit))
     if not tables:
         raise NoDataError(
             f"{folder}: nothing known of spread, volatility, toxicity or funding at its entries; is "
@@ -187,9 +186,7 @@ def run_regimes(folder: Path, catalog: str | None = None) -> tuple[Path, list[Re
         files.json("regimes.json", json_ready([asdict(t) for t in tables]))
         bundle.write(files.content)
         currency = run.record.currency
-        sections: list[Section] = [
-            regime_section(t, unit=u, currency=currency) for t, u in zip(tables, units, strict=True)
-        ]
+        sections: list[Section] = [regime_section(table, currency=currency) for table in tables]
         write_study(
             bundle.folder / "report.html",
             title=f"Regimes of {run.strategy} on {', '.join(run.instrument_ids)}",

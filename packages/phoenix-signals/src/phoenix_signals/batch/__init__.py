@@ -45,7 +45,13 @@ from phoenix_signals.batch.pressure import (
     liquidation_pressure,
 )
 from phoenix_signals.batch.realized import har_composite, realized_correlation, realized_measures
-from phoenix_signals.batch.regime import crowding, flow_pressure, toxicity_index, volatility_regimes
+from phoenix_signals.batch.regime import (
+    crowding,
+    flow_pressure,
+    taker_ratio,
+    toxicity_index,
+    volatility_regimes,
+)
 from phoenix_signals.batch.rolling import (
     ew_mean_variance,
     percentile,
@@ -129,6 +135,7 @@ __all__ = [
     "source_age",
     "spread_bps",
     "svi",
+    "taker_ratio",
     "time_clock",
     "toxicity_index",
     "toxicity_volatility_engine",

@@ -67,6 +67,24 @@ def crowding(
     return CrowdingValue(c, np.where(np.isnan(c), np.nan, f3), funding_z, change_z, ratio_z)
 
 
+def taker_ratio(
+    taker_ratio: ArrayLike,
+    *,
+    window_rows: int = 8640,
+    min_count: int = 30,
+    z_kind: ZKind = "median_mad",
+    z_clip: float = 10.0,
+) -> Floats:
+    """Twin of [TakerRatio][phoenix_signals.regime.TakerRatio].
+
+    >>> taker_ratio([1.0, 1.0, 2.0], window_rows=5, min_count=2, z_kind="mean_std").round(4).tolist()
+    [nan, 0.0, 1.4142]
+    """
+    regime.TakerRatio(window_rows, min_count, z_kind, z_clip)
+    ratio = _positive("taker_ratio", taker_ratio)
+    return standardized(z_kind, np.log(ratio), 0.0, window_rows, min_count, z_clip)
+
+
 def toxicity_index(
     vpin: ArrayLike,
     spread: ArrayLike,
@@ -170,7 +188,7 @@ def _ranks(x: Floats, min_count: int) -> Floats:
     return out
 
 
-def _positive(name: str, values: ArrayLike, length: int) -> Floats:
+def _positive(name: str, values: ArrayLike, length: int | None = None) -> Floats:
     x = optional_column(name, values, length)
     if (x <= 0.0).any():
         row = int(np.argmax(x <= 0.0))
