@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -75,8 +73,14 @@ def test_a_run_killed_half_way_goes_on_and_ends_the_same(
     )
     kept = tmp_path / "runs" / ".tasks"
     wait_for(lambda: kept.is_dir() and len([p for p in kept.iterdir() if p.name[0] != "."]) >= 3)
-    os.killpg(process.pid, signal.SIGKILL)
+    workers = [
+        Path("/proc", pid)
+        for children in Path(f"/proc/{process.pid}/task").glob("*/children")
+        for pid in children.read_text().split()
+    ]
+    process.kill()
     process.wait()
+    wait_for(lambda: not any(p.exists() for p in workers))  # they do not work on for nobody
     assert not list((tmp_path / "runs").glob("[0-9a-f]*"))
     again = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     first_line = again.stderr.splitlines()[0]

@@ -155,6 +155,8 @@ def test_spot_day_of_863403_trades(ingested: tuple[Path, IngestResult]) -> None:
     assert (day.stats.one_id_holes, day.stats.missing_ids) == (0, 0)
     report = next(f.report for p, f in result.manifest.files.items() if "Trades-2024-01-01" in p)
     assert report.inversions == 0
+    files = {f.report.time_unit for p, f in result.manifest.files.items() if "aggTrades" in p}
+    assert files == {"ms", "us"}
 
 
 def rebuilt_klines(path: Path) -> list[list[str]]:

@@ -9,6 +9,7 @@ day under the time of one replay of that day.
 from __future__ import annotations
 
 import argparse
+import resource
 import shutil
 import tempfile
 import time
@@ -34,19 +35,34 @@ SETS = {
 
 
 def workers(root: Path, quotes: int) -> None:
-    """One worker against two; each in processes of its own, so that both start alike."""
+    """One worker against two: time on the clock, and what processor times say of idle cores."""
     write_catalog(root, quotes, days=5)
     suite = suite_over(root, days=5, mode=MODE)
-    taken = {}
+    clock, processor = {}, {}
     for count in (1, 2):
         shutil.rmtree(root.parent / "runs", ignore_errors=True)
-        began = time.perf_counter()
+        before, began = _processor_times(), time.perf_counter()
         run_experiment(suite, workers=count)
-        taken[count] = time.perf_counter() - began
+        clock[count] = time.perf_counter() - began
+        processor[count] = [b - a for a, b in zip(before, _processor_times(), strict=True)]
     print(
-        f"walk-forward of 27 runs: 1 worker {taken[1]:.1f} s, 2 workers {taken[2]:.1f} s, "
-        f"{taken[1] / taken[2]:.2f} times (to reach 1.7)"
+        f"walk-forward of 15 runs: 1 worker {clock[1]:.1f} s, 2 workers {clock[2]:.1f} s, "
+        f"{clock[1] / clock[2]:.2f} times (to reach 1.7)"
     )
+    alone = sum(processor[1])
+    parent, children = processor[2]
+    print(
+        f"  processor time: 1 worker {alone:.1f} s; 2 workers {children:.1f} s and {parent:.1f} s in "
+        f"their parent, so {alone / (parent + children / 2):.2f} times where each has a core"
+    )
+
+
+def _processor_times() -> tuple[float, float]:
+    """Of this process, and of its children that have ended."""
+    own, children = (
+        resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return own.ru_utime + own.ru_stime, children.ru_utime + children.ru_stime
 
 
 def screens(root: Path, quotes: int) -> None:

@@ -8,7 +8,7 @@ import time
 from decimal import Decimal
 from typing import Any, ClassVar
 
-from nautilus_trader.model import BarType
+from nautilus_trader.model import BarType, Price
 from phoenix_schemas.timestamps import NS_PER_SECOND
 from phoenix_strategies.intents import BUY, Limit, Market
 from phoenix_strategies.nautilus_seam import PhoenixStrategy
@@ -29,6 +29,8 @@ class ProbeSettings(StrategySettings, frozen=True, kw_only=True):
     posts_limit_orders: bool = False
     buy_again_after_s: int = 0
     cancel_after_s: int = 0
+    reprice_after_s: int = 0
+    reprice_to: Decimal = Decimal(0)
 
 
 class Probe(PhoenixStrategy[ProbeSettings]):
@@ -107,8 +109,17 @@ class Probe(PhoenixStrategy[ProbeSettings]):
         if self.count == settings.buy_at and settings.cancel_after_s:
             at = now + settings.cancel_after_s * NS_PER_SECOND
             self.at("cancel", at, lambda _event: self.cancel_all())
+        if self.count == settings.buy_at and settings.reprice_after_s:
+            at = now + settings.reprice_after_s * NS_PER_SECOND
+            self.at("reprice", at, lambda _event: self._reprice())
         if self.count == settings.sell_at:
             self.submit(Market(-BUY, settings.quantity, "exit", reduce_only=True))
+
+    def _reprice(self) -> None:
+        """Through Nautilus's own API: Phoenix's strategies cancel and replace instead."""
+        [order] = self.cache.orders_open()
+        price = Price.from_decimal_dp(self.settings.reprice_to, 2)
+        self.modify_order(order.client_order_id, price=price)
 
 
 PROBE = StrategySpec(

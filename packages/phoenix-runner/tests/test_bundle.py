@@ -44,7 +44,7 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing a report takes seconds; what a bundle holds is seen in one test."""
-    if "complete" not in request.node.name:
+    if not {"complete", "gap"} & set(request.node.name.split("_")):
         monkeypatch.setattr(
             "phoenix_runner.experiment.write_report",
             lambda folder: (folder / "report.html").write_text("<!doctype html>"),
@@ -75,6 +75,20 @@ def test_a_bundle_is_complete_and_says_what_it_is(root: Path) -> None:
     assert sum(Decimal(s[k]) for k in ("gross", "fees", "spread", "funding")) == net
     assert Decimal(s["final_equity"]) - Decimal(s["starting_equity"]) == net
     assert s["fills"] > 2
+
+
+def test_a_range_with_a_gap_runs_and_its_report_shades_it(tmp_path: Path) -> None:
+    rows = [r for i, r in enumerate(bar_rows(["40000.00"] * 60)) if not 20 <= i < 40]
+    write(tmp_path / "catalog", "Bar", rows, BAR_TYPE)
+    done = run(tmp_path / "catalog")
+    [gap] = done.summary["gaps"]
+    assert (gap["start_utc"], gap["end_utc"]) == (
+        "2024-01-28T00:19:59.999Z", "2024-01-28T00:40:59.999Z",
+    )  # fmt: skip
+    html = (done.folder / "report.html").read_text("utf-8")
+    # A hatched band on every chart over time, and a sentence.
+    assert html.count("<pattern") >= html.count("time (UTC)</text>") > 6
+    assert "Grey bands: no data." in html
 
 
 def test_the_same_experiment_has_the_same_bytes_wherever_it_runs(

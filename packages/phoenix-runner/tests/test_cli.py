@@ -120,7 +120,8 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert phoenix(capsys, "--version")[1].startswith("phoenix, version 0.1")
 
 
-def test_ctrl_c_leaves_with_130_and_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_leaves_with_130_and_one_line(tmp_path: Path, number: signal.Signals) -> None:
     rows = [quote(START + i * MS * 10, "100.00", "100.10") for i in range(100_000)]
     write(tmp_path / "catalog", "QuoteTick", rows)
     values = suite_values(
@@ -139,7 +140,7 @@ def test_ctrl_c_leaves_with_130_and_one_line(tmp_path: Path) -> None:
     deadline = time.monotonic() + 60
     while not (tmp_path / "started").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert out == ""

@@ -113,8 +113,11 @@ def test_consumed_liquidity_is_gone_until_the_quote_changes(run: Any) -> None:
     free = run(config, quotes=quotes)
     assert fills(free) == [(0, "5.000", "100.10", "TAKER"), (5, "5.000", "100.10", "TAKER")]
     used = run(config, {"liquidity_consumption": True}, quotes=quotes)
-    assert fills(used)[0] == (0, "5.000", "100.10", "TAKER")
-    assert fills(used)[1:] != fills(free)[1:]
+    assert fills(used) == [(0, "5.000", "100.10", "TAKER")]
+    assert [o["status"] for o in used.orders] == ["FILLED", "REJECTED"]
+    # Each buy: 5 x 0.10 to the bid, and 4 bps of 500.50.
+    assert net(used) == -Decimal("0.7002")
+    assert net(free) == 2 * net(used)
 
 
 def test_leverage_is_what_margin_allows(run: Any) -> None:
@@ -166,6 +169,18 @@ def test_cancel_latency_leaves_an_order_exposed_for_that_long(run: Any) -> None:
     config = {**LIMIT, "cancel_after_s": 75}
     for cancel_ms, expected in ((4_000, []), (6_000, [(100, "1.000", "100.00", "MAKER")])):
         execution = {"trade_execution": True, "latency": {"cancel_ms": cancel_ms}}
+        assert fills(run(config, execution, trades=SELLS)) == expected
+
+
+def test_update_latency_keeps_the_old_price_for_that_long(run: Any) -> None:
+    # Rests at 99.90, where nothing trades; moved to 100.00 at 85 s, where sales come from 100 s on.
+    config = {**LIMIT, "limit_price": "99.90", "reprice_after_s": 65, "reprice_to": "100.00"}
+    for update_ms, expected in (
+        (0, [(100, "1.000", "100.00", "MAKER")]),
+        (17_500, [(103, "1.000", "100.00", "MAKER")]),
+        (60_000, []),
+    ):
+        execution = {"trade_execution": True, "latency": {"update_ms": update_ms}}
         assert fills(run(config, execution, trades=SELLS)) == expected
 
 

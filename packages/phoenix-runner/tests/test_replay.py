@@ -109,6 +109,8 @@ def test_types_of_one_nanosecond_come_in_the_stated_order(tmp_path: Path) -> Non
     suite = probe_suite(root, include, listen=["FundingRateUpdate"], funding="settle")
     order = [kind for kind, ts, _ in delivered(suite) if ts == at]
     assert order == list(ONE_OF_EACH)
+    stated = [list(ONE_OF_EACH).index(kind) for kind in order]
+    assert all(a < b for a, b in itertools.combinations(stated, 2))  # every pair of types
     # The order is that of the design: quotes, trades, depth, metrics, funding, mark/index, bars.
     ranks = [CATALOG_TYPES[kind].rank for kind in order]
     assert all(a <= b for a, b in itertools.pairwise(ranks))

@@ -263,7 +263,7 @@ def test_durations(text: str, ns: int) -> None:
 
 SUITES = [
     path
-    for path in sorted((Path(__file__).parents[3] / "configs").glob("*.yaml"))
+    for path in sorted((Path(__file__).parents[3] / "configs").rglob("*.yaml"))
     if "schema_version:" in path.read_text("utf-8")
 ]
 

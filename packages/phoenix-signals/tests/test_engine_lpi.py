@@ -368,12 +368,14 @@ def test_missing_and_stale_inputs_are_named():
     assert all(s.pressure_z is None for s in bare)
 
 
-def test_the_quote_met_is_strictly_before_the_trade():
+@pytest.mark.parametrize("changes", [{}, {"bucket_mode": "notional", "bucket_notional": 0.00285}])
+def test_the_quote_met_is_strictly_before_the_trade(changes):
     for rule, share in (("strictly_before", 0.0), ("at_or_before", 1.0)):
-        engine = LpiEngine(lpi_config(use_depth=False, impulse_quote=rule))
+        engine = LpiEngine(lpi_config(use_depth=False, impulse_quote=rule, **changes))
         found = feed(
-            engine, ("quote", START + 1, 100, 110, 5, 5), ("quote", START + 9, 90, 99, 5, 5),
-            ("trade", START + 9, 95, 3, -1), ("quote", START + SECOND, 90, 99, 5, 5),
+            engine, ("quote", START + 1, 100, 110, 5, 5), ("quote", START + 9, 94, 99, 5, 5),
+            ("quote", START + 9, 90, 99, 5, 5), ("trade", START + 9, 95, 3, -1),
+            ("quote", START + SECOND, 90, 99, 5, 5),
         )  # fmt: skip
         assert found[0].zero_impulse_share == share
 

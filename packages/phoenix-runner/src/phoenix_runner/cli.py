@@ -7,6 +7,7 @@ code is 0 done, 1 data or strategy failure, 2 wrong usage or config, 3 nothing f
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import tempfile
 import traceback
@@ -453,6 +454,7 @@ def _print_json(value: Any) -> None:
 
 def main() -> None:
     """Entry point: one line for an error, and the exit code that goes with it."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped cleanly, like Ctrl-C
     sys.exit(run_command(sys.argv[1:]))
 
 
