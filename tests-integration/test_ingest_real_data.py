@@ -8,7 +8,6 @@ import io
 import zipfile
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -160,50 +159,62 @@ def test_spot_day_of_863403_trades(ingested: tuple[Path, IngestResult]) -> None:
     assert files == {"ms", "us"}
 
 
-def klines_of(trades: list[list[str]]) -> list[list[str]]:
-    """1-minute klines of spot aggTrades, one trade after another in decimals."""
-    bars: dict[int, list[Any]] = {}
-    for _, price_text, size_text, first, last, time, maker, _ in trades:
-        minute = int(time) // 60_000
-        price, size = Decimal(price_text), Decimal(size_text)
-        bar = bars.setdefault(minute, [price, price, price, price, Decimal(0), 0, Decimal(0)])
+def rebuilt_klines(path: Path) -> list[list[str]]:
+    """Klines of a day from its spot aggTrades, in whole units of 1e-8, one row after another."""
+    unit = 10**8
+    bars: dict[int, list[int]] = {}
+    with zipfile.ZipFile(path) as archive:
+        text = archive.read(archive.namelist()[0]).decode()
+    for line in text.splitlines():
+        _, price_text, size_text, first, last, time, is_buyer_maker, _ = line.split(",")
+        price, size = (int(t.replace(".", "")) for t in (price_text, size_text))
+        fills = int(last) - int(first) + 1
+        bought = 0 if is_buyer_maker == "True" else size
+        bar = bars.setdefault(int(time) // 60_000, [price, price, price, price, 0, 0, 0, 0, 0])
         bar[1], bar[2], bar[3] = max(bar[1], price), min(bar[2], price), price
-        bar[4] += size
-        bar[5] += int(last) - int(first) + 1
-        bar[6] += 0 if maker == "True" else size
+        for at, amount in ((4, size), (5, price * size), (6, fills), (7, bought)):
+            bar[at] += amount
+        bar[8] += price * bought
+
+    def shown(value: int) -> str:
+        return f"{value // unit}.{value % unit:08}"
+
     return [
-        [str(v) for v in (60_000 * m, *b[:5], 60_000 * m + 59_999, 1, b[5], b[6], 1, 0)]
+        [str(m * 60_000), *map(shown, b[:5]), str(m * 60_000 + 59_999), shown(b[5] // unit), str(b[6]),
+         shown(b[7]), shown(b[8] // unit), "0"]
         for m, b in sorted(bars.items())
-    ]
+    ]  # fmt: skip
 
 
-def test_klines_rebuilt_from_the_spot_day_agree(real_data: Path, tmp_path: Path) -> None:
-    raw = real_data / "raw"
-    archive = raw / "spot_data/daily/aggTrades/BTCUSDT-aggTrades-2024-01-01.zip"
-    with zipfile.ZipFile(archive) as packed:
-        trades = list(csv.reader(io.StringIO(packed.read(packed.namelist()[0]).decode())))
-    klines = klines_of(trades)
+def test_klines_rebuilt_from_the_spot_day_agree_and_wrong_ones_are_found(
+    real_data: Path, tmp_path: Path
+) -> None:
+    klines = rebuilt_klines(
+        real_data / "raw/spot_data/daily/aggTrades/BTCUSDT-aggTrades-2024-01-01.zip"
+    )
+    assert len(klines) == 1_440
     # The day as every chart of it shows it.
     assert (klines[0][1], klines[-1][4]) == ("42283.58000000", "44179.55000000")
-    path = tmp_path / "raw/spot_data/daily/klines/BTCUSDT-1m-2024-01-01.csv"
-    path.parent.mkdir(parents=True)
+    assert sum(int(k[8]) for k in klines) > 863_403  # trades, of which aggTrades join some
+    folder = tmp_path / "raw/spot_data/daily/klines"
+    folder.mkdir(parents=True)
 
     def check() -> BarCheck:
-        path.write_text("".join(",".join(row) + "\n" for row in klines))
+        text = "\n".join(",".join(k) for k in klines) + "\n"
+        (folder / "BTCUSDT-1m-2024-01-01.csv").write_text(text, "utf-8")
+        roots = [str(real_data / "raw"), str(tmp_path / "raw")]
         config = load_config(
-            None,
-            raw_roots=[str(raw), str(tmp_path / "raw")],
-            catalog_path=str(tmp_path / "c"),
-            universe="spot",
-            start="2024-01-01",
-            end="2024-01-02",
-        )
-        bars = ingest(config).manifest.crosschecks["spot/BTCUSDT/2024-01-01"].bars
+            None, raw_roots=roots, catalog_path=str(tmp_path / "c"), universe="spot",
+            start="2024-01-01", end="2024-01-02",
+        )  # fmt: skip
+        result = ingest(config)
+        assert result.failed == {}
+        bars = result.manifest.crosschecks["spot/BTCUSDT/2024-01-01"].bars
         assert bars is not None
         return bars
 
-    agreed = check()
-    assert (agreed.minutes, agreed.differing, agreed.missing) == (1_440, 0, 0)
+    found = check()
+    assert (found.minutes, found.differing, found.missing) == (1_440, 0, 0)
     # A difference in the last decimal that is kept of each field, and a minute left out.
     planted = {
         "open": (1, "0.01"), "high": (2, "0.01"), "low": (3, "-0.01"), "close": (4, "0.01"),

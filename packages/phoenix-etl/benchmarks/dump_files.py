@@ -24,11 +24,19 @@ def _ending(compress: bool) -> str:
 
 
 def book_ticker(
-    root: Path, rows: int, *, compress: bool = False, days: int = 1, shuffled: bool = False
+    root: Path,
+    rows: int,
+    *,
+    compress: bool = False,
+    days: int = 1,
+    shuffled: bool = False,
+    day: int = 0,
 ) -> Path:
-    """Quotes of one day, or of `days` days as a monthly file; `shuffled` interleaves two streams."""
+    """Quotes of one day (the first, or `day` days later), or of `days` days as a monthly file;
+    `shuffled` interleaves two streams."""
+    first = DAY + dt.timedelta(days=day)
     rng = np.random.default_rng(1)
-    stamps = np.sort(rng.integers(0, days * _MS_PER_DAY - 20, rows)) + _day_ms(DAY)
+    stamps = np.sort(rng.integers(0, days * _MS_PER_DAY - 20, rows)) + _day_ms(first)
     bid = 690_000 + np.cumsum(np.where(rng.random(rows) < 0.1, rng.integers(-1, 2, rows), 0))
     ids = 4_000_000_000_000 + np.cumsum(rng.integers(1, 900, rows))
     # One side changes at a time, as in the archive.
@@ -51,7 +59,7 @@ def book_ticker(
         Number(stamps[order]),
         Number(sent[order]),
     ]
-    period, key = ("daily", DAY.isoformat()) if days == 1 else ("monthly", DAY.isoformat()[:7])
+    period, key = ("daily", first.isoformat()) if days == 1 else ("monthly", DAY.isoformat()[:7])
     path = root / f"futures/{period}/bookTicker/BTCUSDT-bookTicker-{key}.{_ending(compress)}"
     header = (
         "update_id,best_bid_price,best_bid_qty,best_ask_price,best_ask_qty,"
@@ -61,9 +69,10 @@ def book_ticker(
     return path
 
 
-def agg_trades(root: Path, rows: int, *, compress: bool = False) -> Path:
+def agg_trades(root: Path, rows: int, *, compress: bool = False, day: int = 0) -> Path:
+    first = DAY + dt.timedelta(days=day)
     rng = np.random.default_rng(2)
-    stamps = np.sort(rng.integers(0, _MS_PER_DAY, rows)) + _day_ms(DAY)
+    stamps = np.sort(rng.integers(0, _MS_PER_DAY, rows)) + _day_ms(first)
     fills = rng.integers(1, 5, rows)
     last = 8_000_000_000 + np.cumsum(fills)
     columns = [
@@ -75,7 +84,7 @@ def agg_trades(root: Path, rows: int, *, compress: bool = False) -> Path:
         Number(stamps),
         Flag(rng.integers(0, 2, rows).astype(bool)),
     ]
-    path = root / f"futures/daily/aggTrades/BTCUSDT-aggTrades-{DAY}.{_ending(compress)}"
+    path = root / f"futures/daily/aggTrades/BTCUSDT-aggTrades-{first}.{_ending(compress)}"
     header = "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker"
     write(path, header, columns, DAY)
     return path

@@ -471,6 +471,19 @@ def test_a_small_memory_budget_changes_no_byte(
     assert (counts.duplicates, counts.conflicts) == expected
 
 
+@pytest.mark.parametrize("split", [False, True])
+def test_an_identifier_that_comes_again_later_is_a_conflict(dumps, catalog, split: bool) -> None:
+    """Rows in order of time, so nothing needs sorting; the key is the identifier alone."""
+    rows = [trade(1, T0), trade(2, T0 + 5), trade(1, T0 + 9)]
+    dumps.add("aggTrades", "2024-01-01", rows[: 2 if split else 3])
+    if split:  # the same day's last row, in the next day's file
+        dumps.add("aggTrades", "2024-01-02", [rows[2], trade(3, T0 + DAY)])
+    result = catalog.ingest()
+    shares = result.manifest.partitions["futures/aggTrades/BTCUSDT/2024-01-01"].inputs.values()
+    assert sum(s.counts.conflicts for s in shares) == 1
+    assert sum(s.counts.written for s in shares) == 2
+
+
 def test_tables_hold_whole_moments() -> None:
     from phoenix_etl.spilled_rows import MIN_SLICE_ROWS, _whole_moments
 

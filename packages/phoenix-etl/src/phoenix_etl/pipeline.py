@@ -8,10 +8,7 @@ the result.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,13 +17,10 @@ from concurrent.futures import (
     Executor,
 )
 from dataclasses import dataclass, field
-from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import msgspec
-from phoenix_schemas.arrow import CATALOG_TYPES
 from phoenix_schemas.instruments import (
     InstrumentSpec,
     default_specs_text,
@@ -39,8 +33,9 @@ from phoenix_etl.catalog_files import WrittenFile
 from phoenix_etl.commit import CatalogStore
 from phoenix_etl.config import EtlConfig
 from phoenix_etl.crosschecks import plan_checks, run_check
-from phoenix_etl.errors import CatalogError, EtlError, NothingFoundError, SourceError
+from phoenix_etl.errors import EtlError, NothingFoundError, SourceError
 from phoenix_etl.inventory import Inventory, SourceFile, take_inventory
+from phoenix_etl.ledger import check_ledger
 from phoenix_etl.manifest import (
     FailedFile,
     FileEntry,
@@ -56,6 +51,8 @@ from phoenix_etl.plan import (
     instruments_of,
     plan_files,
 )
+from phoenix_etl.provenance import provenance
+from phoenix_etl.rejects import rejects_csv, rejects_path
 from phoenix_etl.scheduler import Crew, DayKey, FileState, Progress, Scheduler, Silent, crew_for
 from phoenix_etl.source_rows import (
     ReadResult,
@@ -394,7 +391,7 @@ class _Run:
                 mine = [c for c in built.conflicts if c.source == source]
                 texts = lines_of(self.states[source].plan.source, {c.line for c in mine})
                 rows += [(source, Reject(c.line, c.reason, texts[c.line])) for c in mine]
-            self._stage_file(conflicts, _rejects_csv(rows))
+            self._stage_file(conflicts, rejects_csv(rows))
         for file, staged in zip(built.files, built.staged, strict=True):
             self._staged.moves.append((staged, file.path))
         instrument = next(self.states[p].plan.instrument for p in inputs if p in self.states)
@@ -434,7 +431,7 @@ class _Run:
 
     def _stage_rejects(self, target: str, name: str, rejects: list[Reject]) -> None:
         if rejects:
-            self._stage_file(target, _rejects_csv([(name, r) for r in rejects]))
+            self._stage_file(target, rejects_csv([(name, r) for r in rejects]))
         elif (self._store.root / target).exists():
             self._staged.removals.append(target)
 
@@ -495,12 +492,7 @@ class _Run:
     def _current(self) -> Manifest:
         return msgspec.structs.replace(
             self._manifest,
-            code_version=metadata.version("phoenix-etl"),
-            git_commit=_git_commit(),
-            nautilus_version=metadata.version("nautilus_trader"),
-            arrow_schemas=_schema_fingerprints(),
-            options=_options(self._config),
-            raw_roots=[str(Path(r).resolve()) for r in self._config.raw_roots],
+            **provenance(self._config),
             instruments=dict(sorted(self._instruments.items())),
             files=self._files,
             failed=self._failed,
@@ -515,7 +507,7 @@ class _Run:
         began = time.monotonic()
         if not self._staged.changed:
             return
-        self._check_ledger()
+        check_ledger(self._files, self._partitions)
         data = manifests.encode(self._current())
         self._store.commit(self._staged.moves, self._staged.removals, data)
         self._staged = _Staged()
@@ -523,82 +515,3 @@ class _Run:
         # A big manifest takes a while to write: that stays a small part of the work.
         took = time.monotonic() - began
         self._next_commit = began + took + max(COMMIT_INTERVAL_S, 20 * took)
-
-    def _check_ledger(self) -> None:
-        """Every row that a file gave to a day must be written there, a duplicate or a conflict."""
-        for name, entry in self._partitions.items():
-            written = sum(i.counts.written for i in entry.inputs.values())
-            for path, share in entry.inputs.items():
-                counts = share.counts
-                source = self._files.get(path)
-                if source is not None and source.fingerprint == share.fingerprint:
-                    given = source.report.days.get(entry.day, 0)
-                    if counts.rows != given:
-                        raise CatalogError(
-                            f"{name}: {path} gave it {given} rows and {counts.rows} arrived; nothing "
-                            "is committed. This is a defect of phoenix-etl, please report it"
-                        )
-                if counts.rows != counts.written + counts.duplicates + counts.conflicts:
-                    raise CatalogError(
-                        f"{name}: the rows of {path} do not add up ({counts}); nothing is committed. "
-                        "This is a defect of phoenix-etl, please report it"
-                    )
-            if any(file.rows != written for file in entry.files):
-                raise CatalogError(
-                    f"{name}: {written} rows are accounted for, its files hold others; nothing is "
-                    "committed. This is a defect of phoenix-etl, please report it"
-                )
-
-
-def rejects_path(source: SourceFile | FileEntry, path: str) -> str:
-    """Where the rejected lines of the source file at `path` are kept, relative to the catalog."""
-    return f"rejects/{source.market}/{source.dataset}/{source.period}/{Path(path).name}.csv"
-
-
-def _rejects_csv(rows: list[tuple[str, Reject]]) -> bytes:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)  # ended by CRLF, it quotes a text that holds a CR
-    writer.writerow(["file", "line", "reason", "text"])
-    for name, reject in rows:
-        writer.writerow([name, reject.line, reject.reason, reject.text])
-    return text.getvalue().replace("\r\n", "\n").encode()  # a line holds no LF of its own
-
-
-def _options(config: EtlConfig) -> dict[str, Any]:
-    start_ns, end_ns = config.range_ns
-    return {
-        "universe": config.universe,
-        "symbols": config.symbols,
-        "datasets": config.datasets,
-        "trade_source": config.trade_source,
-        "quote_clock": config.quote_clock,
-        "start_ns": start_ns,
-        "end_ns": end_ns,
-        "strict": config.strict,
-        "max_reject_share": config.max_reject_share,
-    }
-
-
-def _schema_fingerprints() -> dict[str, str]:
-    return {
-        name: hashlib.sha256(kind.schema("").serialize().to_pybytes()).hexdigest()[:16]
-        for name, kind in CATALOG_TYPES.items()
-    }
-
-
-@cache
-def _git_commit() -> str | None:
-    """Commit of a development checkout; None for an installed package."""
-    here = Path(__file__)
-    git = ["git", "-C", str(here.parent)]
-    try:
-        # An installed package may lie in the environment folder of some other repository.
-        for command in (["ls-files", "--error-unmatch", here.name], ["rev-parse", "HEAD"]):
-            done = subprocess.run(
-                [*git, *command], capture_output=True, text=True, timeout=10, check=False
-            )
-            if done.returncode:
-                return None
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None

@@ -33,8 +33,8 @@ from phoenix_etl.commit import CatalogStore
 from phoenix_etl.errors import CatalogError, NothingFoundError, SourceError
 from phoenix_etl.inventory import SourceFile, take_inventory
 from phoenix_etl.manifest import Manifest, PartitionEntry
-from phoenix_etl.pipeline import rejects_path
 from phoenix_etl.reading import MAX_LINE_BYTES
+from phoenix_etl.rejects import rejects_path
 from phoenix_etl.source_proof import SourceRows, read_as_text, stored_form
 from phoenix_etl.table_difference import difference, without_duplicates
 

@@ -11,7 +11,6 @@ import struct
 import time
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 INTERVAL_S = 0.5
@@ -30,12 +29,7 @@ class ProgressTeller:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         os.close(self._handle)
 
     def __call__(self, bytes_read: int, rows: int) -> None:
