@@ -196,7 +196,7 @@ def run_walk_forward(
         tried = [best_of(fold, mode.objective, screen.keep) for fold in screened]
     training = [
         _task(suite, sets[s], f"fold {f.index} train, {describe(sets[s])}", digest,
-              f.train_start_ns, f.train_end_ns)
+              f.train_start_ns, f.train_end_ns, fit=True)
         for f, own in zip(schedule.folds, tried, strict=True)
         for s in own
     ]  # fmt: skip
