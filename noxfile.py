@@ -191,9 +191,9 @@ def studies(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0])
 def crash(session: nox.Session) -> None:
-    """Ingestion under every fault at every file operation, 60 stops of a real run, hostile files."""
+    """Ingestion under every fault at every file operation, 90 stops of a real run, hostile files."""
     install(session, ["schemas", "etl"], *group("test"))
-    env = {"PHOENIX_EVERY_FAULT": "1", "PHOENIX_STOPS": "60", "PHOENIX_HOSTILE_RUNS": "100"}
+    env = {"PHOENIX_EVERY_FAULT": "1", "PHOENIX_STOPS": "90", "PHOENIX_HOSTILE_RUNS": "100"}
     for name in ("fault_injection", "kill", "hostile_input"):
         session.run(
             "pytest", "-s", "-p", "no:randomly", f"packages/phoenix-etl/tests/test_{name}.py",

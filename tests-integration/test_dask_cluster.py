@@ -70,10 +70,8 @@ def running_cluster(folder: Path) -> Iterator[Cluster]:
         yield Cluster(address, scheduler, workers)
     finally:
         for process in (*workers, scheduler):
-            process.send_signal(signal.SIGCONT)  # one that was stopped ends too
-            process.terminate()
-        for process in (*workers, scheduler):
-            process.wait(timeout=30)
+            process.kill()  # they have nothing to save, and one that was stopped ends too
+            process.wait()
         log.close()
 
 

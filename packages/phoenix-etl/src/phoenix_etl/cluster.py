@@ -6,6 +6,7 @@ write to the staging area only; the process that runs the ingest commits.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Executor
 from contextlib import contextmanager
@@ -63,6 +64,13 @@ def dask_executor(address: str) -> Iterator[tuple[Executor, int]]:
                 "catalog is as it was after the last commit. Run the same command again, it goes on "
                 "from there"
             ) from error
+
+
+def quiet_logs() -> None:
+    """Leave it to the command to say what went wrong: Dask logs a traceback for every connection that
+    a lost scheduler leaves open, some of them when Python is about to leave."""
+    for name in ("distributed", "distributed.client", "tornado.application", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def on_shared_paths(config: EtlConfig, threads: int) -> EtlConfig:
