@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from phoenix_schemas.arrow import CATALOG_TYPES
 from phoenix_schemas.datasets import (
@@ -72,3 +74,9 @@ def test_an_unknown_dataset_or_column_is_refused_with_the_known_ones() -> None:
 
 def test_the_metrics_era_is_the_day_the_labels_changed() -> None:
     assert format_utc(METRICS_START_LABEL_ERA_NS) == "2026-06-25T00:00:00Z"
+
+
+def test_a_key_that_has_no_order_is_refused() -> None:
+    spec = dataset("futures", "metrics")
+    with pytest.raises(SchemaError, match="key column 'sum_open_interest' must be an integer, a t"):
+        dataclasses.replace(spec, key=("create_time", "sum_open_interest"))

@@ -52,6 +52,10 @@ class Kind(enum.Enum):
     """Present in the file, without information."""
 
 
+_WITHOUT_ORDER = (Kind.AMOUNT, Kind.FLAG, Kind.TEXT, Kind.UNUSED)
+"""Kinds that are not held as 64-bit numbers."""
+
+
 @dataclass(frozen=True)
 class Column:
     """One column of a dump: its name, kind, and the names other eras gave it."""
@@ -137,6 +141,14 @@ class DatasetSpec:
     continuous_ids: tuple[str, str] | None = None
     """(first, last) id columns that run without holes from row to row."""
     alternative_to: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.key:
+            if name != "ts_event" and (kind := self.column(name).kind) in _WITHOUT_ORDER:
+                raise SchemaError(
+                    f"{self.name}: key column {name!r} must be an integer, a time, a price, a size or "
+                    f"a ratio (was {kind.value}); rows are put in order by 64-bit numbers"
+                )
 
     def column(self, name: str) -> Column:
         for column in self.columns:
