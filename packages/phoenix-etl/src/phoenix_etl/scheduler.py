@@ -146,13 +146,31 @@ class _Workers(ProcessPoolExecutor):
     that comes while they import would have each print its traceback. They start when work comes."""
 
     def submit[**P, T](self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        if not hasattr(signal, "pthread_sigmask"):  # Windows
+        with _ctrl_c_waits():
             return super().submit(fn, *args, **kwargs)
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit it
-        try:
-            return super().submit(fn, *args, **kwargs)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Put off Ctrl-C to the end of the block; processes that start in it do not hear it at all.
+
+    A child inherits what the thread blocks. But another thread may take the signal, and Python would
+    then interrupt this one half-way through the start of a child, so the handler waits as well.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or not hasattr(signal, "pthread_sigmask"):  # elsewhere, or Windows
+        yield
+        return
+    came: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 class Scheduler:
