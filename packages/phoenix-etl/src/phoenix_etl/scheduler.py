@@ -173,6 +173,21 @@ def _ctrl_c_waits() -> Iterator[None]:
             signal.raise_signal(signal.SIGINT)
 
 
+@contextmanager
+def _ctrl_c_noted(is_wanted: bool) -> Iterator[list[int]]:
+    """Ctrl-C as an entry in a list instead of an exception anywhere: one that falls into
+    `concurrent.futures.wait` would leave futures locked, and their pool waiting for ever."""
+    came: list[int] = []
+    if not is_wanted or threading.current_thread() is not threading.main_thread():
+        yield came
+        return
+    handler = signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
 class Scheduler:
     """Reads files and builds days, each as soon as it can be."""
 
@@ -203,15 +218,20 @@ class Scheduler:
         for *stream, day in self._books.days_to_check():
             self._open((stream[0], stream[1], stream[2]), [day])
         try:
-            while self._to_read or self._running or self._to_close:
-                self._fill()
-                if not self._running:
-                    continue
-                done, _ = wait(self._running, INTERVAL_S, return_when=FIRST_COMPLETED)
-                for listener in self._listeners.values():
-                    self._books.progress.advance(*listener.news())
-                for future in done:
-                    self._running.pop(future)(future)
+            with _ctrl_c_noted(self._pool is not None) as came:
+                while self._to_read or self._running or self._to_close:
+                    self._fill()
+                    if not self._running:
+                        continue
+                    done, _ = wait(self._running, INTERVAL_S, return_when=FIRST_COMPLETED)
+                    for listener in self._listeners.values():
+                        self._books.progress.advance(*listener.news())
+                    for future in done:
+                        self._running.pop(future)(future)
+                    if came:
+                        break
+                if came:
+                    raise KeyboardInterrupt
         except BaseException:
             for future in self._running:
                 future.cancel()
