@@ -33,7 +33,7 @@ DAYS = 6
 # Workers for a small market, and a commit after every day: more moments in which a stop may hurt.
 RUNNER = """
 import sys
-from phoenix_etl import cli, pipeline, scheduler
+from phoenix_etl import cli, pipeline, provenance, scheduler
 if __name__ == "__main__":
     scheduler._INLINE_BYTES = 0
     pipeline.COMMIT_INTERVAL_S = 0
@@ -42,7 +42,7 @@ if __name__ == "__main__":
         real(run)
         run._next_commit = 0
     pipeline._Run._commit_staged = commit
-    pipeline._git_commit = lambda: None  # somebody may commit meanwhile
+    provenance._git_commit = lambda: None  # somebody may commit meanwhile
     sys.argv[0] = "phoenix-etl"
     cli.main()
 """
