@@ -16,11 +16,18 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
+from phoenix_schemas.custom_data import (
+    BinanceBookDepthPct,
+    BinanceFundingRate,
+    BinanceOiMetrics,
+    BinanceRecord,
+)
 from phoenix_signals import batch
-from phoenix_signals.batch import Quotes, Trades
+from phoenix_signals.batch import Depth, Funding, Metrics, Quotes, Trades
 from phoenix_signals.batch.alignment import last_rows
 from phoenix_signals.clocks import SECOND_NS, VolumeClock
 from phoenix_signals.engines import LpiConfig, LpiEngine
@@ -30,6 +37,7 @@ from phoenix_signals.toxicity import Vpin
 
 DAY_NS = 86_400 * SECOND_NS
 ROUNDS = 5
+INSTRUMENT = "BTCUSDT-PERP.BINANCE"
 CONFIG = LpiConfig(price_precision=2, size_precision=3, price_increment=0.1)
 
 
@@ -45,6 +53,10 @@ class Empty:
         return False
 
     def on_trade(self, ts_ns: int, price_raw: int, size_raw: int, side: int) -> bool:
+        """Nothing."""
+        return False
+
+    def on_custom_data(self, data: BinanceRecord) -> bool:
         """Nothing."""
         return False
 
@@ -86,6 +98,11 @@ class Floor:
         self._now = ts_ns
         return False
 
+    def on_custom_data(self, data: BinanceRecord) -> bool:
+        """Keep a row."""
+        self._kept = data.ts_init
+        return False
+
 
 def market(events: int) -> tuple[Quotes, Trades]:
     """A day of four quotes to one trade, in ticks of 0.01 and lots of 0.001."""
@@ -101,6 +118,49 @@ def market(events: int) -> tuple[Quotes, Trades]:
     price = np.where(side > 0, ask[at], bid[at]) + 10 * side * rng.integers(0, 2, trades)
     size = 1 + np.floor(rng.pareto(1.5, trades) * 50).astype(np.int64)
     return Quotes(ts_ns, bid, ask, *sizes), Trades(ts_ns[at], price, size, side)
+
+
+def surroundings() -> tuple[Depth, Metrics, Funding]:
+    """What else a day brings: depth at ten levels each 30 s, open interest each 5 minutes, funding."""
+    rng = np.random.default_rng(4)
+    seconds = np.repeat(np.arange(0, 86_400, 30), 10)
+    levels = np.tile([-5.0, -4.0, -3.0, -2.0, -1.0, 1.0, 2.0, 3.0, 4.0, 5.0], 2_880)
+    notional = 1e7 * np.abs(levels) * rng.uniform(0.5, 1.5, len(levels))
+    rows = np.arange(0, 86_400, 300)
+    interest = 80_000.0 + np.cumsum(rng.standard_normal(len(rows)))
+    return (
+        Depth(seconds * SECOND_NS, levels, notional),
+        Metrics(rows * SECOND_NS, interest, np.ones(len(rows))),
+        Funding(np.arange(0, 86_400, 28_800) * SECOND_NS, np.array([1e-4, 2e-4, 1e-4])),
+    )
+
+
+def records(depth: Depth, metrics: Metrics, funding: Funding) -> list[BinanceRecord]:
+    """The same as the rows that a streaming engine is given."""
+    rows: list[BinanceRecord] = []
+    for ts_ns, percentage, notional in rows_of(depth, ["ts_ns", "percentage", "notional"]):
+        at = {"ts_event": ts_ns, "ts_init": ts_ns, "instrument_id": INSTRUMENT}
+        amount = Decimal(str(notional))
+        rows.append(
+            BinanceBookDepthPct(**at, percentage=percentage, depth=Decimal(1), notional=amount)
+        )
+    for ts_ns, interest in rows_of(metrics, ["ts_ns", "open_interest"]):
+        at = {"ts_event": ts_ns, "ts_init": ts_ns, "instrument_id": INSTRUMENT}
+        rows.append(
+            BinanceOiMetrics(
+                **at,
+                sum_open_interest=Decimal(str(interest)),
+                sum_open_interest_value=None,
+                count_toptrader_long_short_ratio=None,
+                sum_toptrader_long_short_ratio=None,
+                count_long_short_ratio=None,
+                sum_taker_long_short_vol_ratio=None,
+            )
+        )
+    for ts_ns, rate in rows_of(funding, ["ts_ns", "rate"]):
+        at = {"ts_event": ts_ns, "ts_init": ts_ns, "instrument_id": INSTRUMENT}
+        rows.append(BinanceFundingRate(**at, rate=Decimal(str(rate)), interval_hours=8))
+    return rows
 
 
 Job = Callable[[], Any]
@@ -137,7 +197,7 @@ def report(what: str, found: float, promise: float, at_most: bool) -> None:
     print(f"{what:<58} {found:8.1f} x   {sign} {promise:g} x   {'kept' if kept else 'MISSED'}")
 
 
-def rows_of(table: Any, names: list[str], rows: int) -> list[tuple[Any, ...]]:
+def rows_of(table: Any, names: list[str], rows: int | None = None) -> list[tuple[Any, ...]]:
     return list(zip(*(getattr(table, n)[:rows].tolist() for n in names), strict=True))
 
 
@@ -145,15 +205,28 @@ QUOTE = ["ts_ns", "bid_raw", "ask_raw", "bid_size_raw", "ask_size_raw"]
 TRADE = ["ts_ns", "price_raw", "size_raw", "side"]
 SAMPLE = 25_000
 
+Event = tuple[int, tuple[Any, ...]]
+"""Which method takes it (quote, trade, custom data), and the arguments."""
 
-def replayed(target: Any, rows: list[tuple[int, tuple[Any, ...]]]) -> Job:
-    """Feed events of both kinds and take what comes out."""
-    take = (target.on_quote, target.on_trade)
+
+def day_in_order(quotes: Quotes, trades: Trades, others: list[BinanceRecord]) -> list[Event]:
+    """Events as a replay delivers them, up to the time of the last quote given."""
+    end_ns = quotes.ts_ns[-1]
+    events = [(row[0], 0, row) for row in rows_of(quotes, QUOTE)]
+    events += [(row[0], 1, row) for row in rows_of(trades, TRADE) if row[0] <= end_ns]
+    events += [(row.ts_init, 2, (row,)) for row in others if row.ts_init <= end_ns]
+    events.sort(key=lambda event: event[:2])
+    return [(kind, arguments) for _, kind, arguments in events]
+
+
+def replayed(target: Any, events: list[Event]) -> Job:
+    """Feed events of all kinds and take what comes out."""
+    take = (target.on_quote, target.on_trade, target.on_custom_data)
     emit = getattr(target, "maybe_emit", None)
 
     def job() -> None:
-        for kind, row in rows:
-            if take[kind](*row):
+        for kind, arguments in events:
+            if take[kind](*arguments):
                 while emit() is not None:
                     pass
 
@@ -162,12 +235,11 @@ def replayed(target: Any, rows: list[tuple[int, tuple[Any, ...]]]) -> Job:
 
 def engines(quotes: Quotes, trades: Trades) -> None:
     """Against empty calls: events as the day brings them, from the middle of it, and by kind."""
-    quote_rows = rows_of(quotes, QUOTE, 16 * SAMPLE)
-    trade_rows = rows_of(trades, TRADE, 4 * SAMPLE)
-    events = sorted([(r[0], 0, r) for r in quote_rows] + [(r[0], 1, r) for r in trade_rows])
-    both = [(kind, row) for _, kind, row in events]
+    depth, metrics, funding = surroundings()
+    others = records(depth, metrics, funding)
+    events = day_in_order(quotes.before(16 * SAMPLE), trades, others)
     warm = LpiEngine(CONFIG)
-    replayed(warm, both[:-SAMPLE])()
+    replayed(warm, events[:-SAMPLE])()
     state = warm.snapshot()
 
     def resumed() -> LpiEngine:
@@ -175,21 +247,15 @@ def engines(quotes: Quotes, trades: Trades) -> None:
         engine.restore(state)
         return engine
 
-    rows = both[-SAMPLE:]
+    sample = events[-SAMPLE:]
     stream_s, empty_s, floor_s = best_prepared(
-        lambda: replayed(resumed(), rows),
-        lambda: replayed(Empty(), rows),
-        lambda: replayed(Floor(), rows),
+        lambda: replayed(resumed(), sample),
+        lambda: replayed(Empty(), sample),
+        lambda: replayed(Floor(), sample),
         rounds=4 * ROUNDS,
     )
-    report(
-        "streaming LPI, one event of the day, against an empty call", stream_s / empty_s, 3, True
-    )
-    print(
-        f"  of which the floor (checks, two comparisons of time, keeping) {floor_s / empty_s:.1f} x"
-    )
     for kind, what in enumerate(("quote", "trade")):
-        alone = [row for k, row in both if k == kind][-SAMPLE:]
+        alone = [arguments for k, arguments in events if k == kind][-SAMPLE:]
 
         def feed(make: Callable[[], Any], what: str = what, alone: list[Any] = alone) -> Job:
             return calls(getattr(make(), f"on_{what}"), alone)
@@ -203,11 +269,15 @@ def engines(quotes: Quotes, trades: Trades) -> None:
         report(f"streaming LPI, {what}s alone", engine_s / alone_s, 3, True)
         print(f"  of which the floor {floor_s / alone_s:.1f} x")
 
+    print(
+        f"  an event of the day, buckets, depth and funding included: {stream_s / empty_s:.1f} x"
+        f" (floor {floor_s / empty_s:.1f} x)"
+    )
     batch_s, search_s = best(
-        lambda: batch.lpi_engine(trades, quotes, config=CONFIG),
+        lambda: batch.lpi_engine(trades, quotes, depth, metrics, funding, config=CONFIG),
         lambda: quotes.bid_raw[last_rows(quotes.ts_ns, trades.ts_ns, strictly=True)],
     )
-    count = len(quotes) + len(trades)
+    count = len(quotes) + len(trades) + len(others)
     ratio = (stream_s / SAMPLE) / (batch_s / count)
     report(f"batch LPI on {count:,} events, against streaming", ratio, 30, False)
     print(
