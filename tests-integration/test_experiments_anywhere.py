@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import DEVNULL
 
 import pytest
 from bar_market import write_bars, write_suite
+from phoenix_runner import executors
 from phoenix_runner.bundle import verify_bundle
+from phoenix_runner.errors import RunnerError
+from phoenix_runner.executors import open_executor
 from phoenix_runner.modes import run_experiment
 from phoenix_runner.suite import load_suite
+from phoenix_runner.walk_forward import run_walk_forward
+
+PHOENIX = [sys.executable, "-c", "from phoenix_runner.cli import main; main()"]
+DASK = [sys.executable, "-m", "dask"]
 
 MODE = {
     "kind": "walk_forward",
@@ -60,17 +69,8 @@ def test_a_run_killed_half_way_goes_on_and_ends_the_same(
     catalog: Path, expected: str, tmp_path: Path
 ) -> None:
     path = suite(catalog, tmp_path)
-    command = [
-        sys.executable,
-        "-c",
-        "from phoenix_runner.cli import main; main()",
-        "run",
-        str(path),
-    ]
-    command += ["--workers", "2"]
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    command = [*PHOENIX, "run", str(path), "--workers", "2"]
+    process = subprocess.Popen(command, stdout=DEVNULL, stderr=DEVNULL, start_new_session=True)
     kept = tmp_path / "runs" / ".tasks"
     wait_for(lambda: kept.is_dir() and len([p for p in kept.iterdir() if p.name[0] != "."]) >= 3)
     workers = [
@@ -91,65 +91,94 @@ def test_a_run_killed_half_way_goes_on_and_ends_the_same(
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
-    """A Dask scheduler and two workers, each a process of its own."""
+def scheduler(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """The address of a Dask scheduler, a process of its own."""
     pytest.importorskip("distributed")
     address_file = tmp_path / "scheduler.json"
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    dask = [sys.executable, "-m", "dask"]
-    scheduler = subprocess.Popen(
-        [
-            *dask,
-            "scheduler",
-            "--port",
-            "0",
-            "--no-dashboard",
-            "--scheduler-file",
-            str(address_file),
-        ],
-        **quiet,
-    )  # type: ignore[call-overload]
+    command = ["--port", "0", "--no-dashboard", "--scheduler-file", str(address_file)]
+    process = subprocess.Popen([*DASK, "scheduler", *command], stdout=DEVNULL, stderr=DEVNULL)
     wait_for(address_file.exists)
-    workers = [
+    yield json.loads(address_file.read_text())["address"], process
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def workers(
+    tmp_path: Path, scheduler: tuple[str, subprocess.Popen[bytes]]
+) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Two workers of that scheduler, each a process of its own."""
+    command = [*DASK, "worker", scheduler[0], "--nthreads", "1", "--no-nanny", "--no-dashboard"]
+    processes = [
         subprocess.Popen(
-            [*dask, "worker", "--scheduler-file", str(address_file), "--nthreads", "1",
-             "--no-nanny", "--no-dashboard", "--local-directory", str(tmp_path / f"worker-{i}")],
-            **quiet,
+            [*command, "--local-directory", str(tmp_path / f"worker-{i}")],
+            stdout=DEVNULL,
+            stderr=DEVNULL,
         )
         for i in range(2)
-    ]  # type: ignore[call-overload]  # fmt: skip
-    import json
-
-    yield json.loads(address_file.read_text())["address"], workers
-    for process in (*workers, scheduler):
+    ]
+    yield processes
+    for process in processes:
         process.kill()
         process.wait()
 
 
 def test_a_dask_cluster_gives_the_same_even_if_a_worker_is_killed(
-    catalog: Path, expected: str, tmp_path: Path, cluster: tuple[str, list[subprocess.Popen[bytes]]]
+    catalog: Path,
+    expected: str,
+    tmp_path: Path,
+    scheduler: tuple[str, subprocess.Popen[bytes]],
+    workers: list[subprocess.Popen[bytes]],
 ) -> None:
-    address, workers = cluster
-    finished: list[int] = []
-
     def kill_one(done: int, total: int, last: str) -> None:
-        finished.append(done)
         if done == 2 and last:
             workers[0].kill()
 
-    from phoenix_runner.executors import open_executor
-    from phoenix_runner.walk_forward import run_walk_forward
-
-    with open_executor("dask", workers=2, scheduler=address) as executor:
+    with open_executor("dask", workers=2, scheduler=scheduler[0]) as executor:
         done = run_walk_forward(load_suite(suite(catalog, tmp_path)), executor, progress=kill_one)
     assert workers[0].poll() is not None
     assert verify_bundle(done.folder) == expected
 
 
+def test_a_lost_scheduler_is_said_in_one_line_and_the_same_command_goes_on(
+    catalog: Path,
+    expected: str,
+    tmp_path: Path,
+    scheduler: tuple[str, subprocess.Popen[bytes]],
+    workers: list[subprocess.Popen[bytes]],
+) -> None:
+    address, process = scheduler
+    path = str(suite(catalog, tmp_path))
+    command = [*PHOENIX, "run", path, "--executor", "dask", "--scheduler", address]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr is not None
+        while "1 of " not in (line := run.stderr.readline()):
+            assert line, "it ended by itself"
+        process.kill()
+        _, err = run.communicate(timeout=120)
+    assert run.returncode == 1
+    assert "Traceback" not in err
+    assert "the same command goes on from there" in err.splitlines()[-1]
+    again = subprocess.run([*PHOENIX, "run", path], capture_output=True, text=True, check=True)
+    assert "kept from before" in again.stderr.splitlines()[0]
+    [folder] = (tmp_path / "runs").glob("[0-9a-f]*")
+    assert verify_bundle(folder) == expected
+
+
 def test_a_scheduler_that_does_not_answer_is_one_clear_error(catalog: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "from phoenix_runner.cli import main; main()", "run",
-               str(suite(catalog, tmp_path)), "--executor", "dask", "--scheduler",
-               "tcp://127.0.0.1:9"]  # fmt: skip
+    command = [*PHOENIX, "run", str(suite(catalog, tmp_path)), "--executor", "dask"]
+    command += ["--scheduler", "tcp://127.0.0.1:9"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 1
     assert "scheduler must answer at tcp://127.0.0.1:9" in result.stderr.splitlines()[-1]
+
+
+def test_a_scheduler_without_workers_is_one_clear_error(
+    scheduler: tuple[str, subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executors, "WORKERS_S", 1)
+    with (
+        pytest.raises(RunnerError, match=f"`dask worker {scheduler[0]}`"),
+        open_executor("dask", workers=1, scheduler=scheduler[0]),
+    ):
+        pass

@@ -9,6 +9,7 @@ of its own, a death costs only the task it was doing, and that task is tried aga
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import queue
@@ -24,6 +25,11 @@ from phoenix_runner.errors import RunnerError
 
 ATTEMPTS = 3
 """How often a task is given to a worker before its death is blamed on it."""
+
+
+CONNECT_S = 10
+WORKERS_S = 30
+"""How long a Dask scheduler may take to answer, and to have a worker."""
 
 
 class WorkerDiedError(RunnerError):
@@ -163,14 +169,24 @@ def _dask(scheduler: str | None) -> Iterator[Executor]:
         raise UsageError(
             "--executor dask must have Dask installed; pip install 'phoenix-runner[dask]'"
         ) from None
+    # The command says what went wrong; Dask logs a traceback for each connection of a lost scheduler.
+    for name in ("distributed", "distributed.client", "tornado.application", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         connect: Any = distributed.Client  # it has no types
-        client = connect(scheduler, timeout="10s", set_as_default=False)
+        client = connect(scheduler, timeout=CONNECT_S, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise RunnerError(
             f"scheduler must answer at {scheduler} ({error}); start one with `dask scheduler`"
         ) from None
     with client:
+        try:
+            client.wait_for_workers(1, timeout=WORKERS_S)
+        except TimeoutError:
+            raise RunnerError(
+                f"scheduler at {scheduler} must have workers (has none); start some with "
+                f"`dask worker {scheduler}`"
+            ) from None
         yield client.get_executor(pure=False, retries=ATTEMPTS - 1)
 
 

@@ -215,7 +215,8 @@ def run_tasks(
         try:
             answer = future.result()
         except Exception as error:  # noqa: BLE001  a worker's death has as many names as executors
-            failures.append((index, WorkerDiedError(f"{task.label}: {error}"), None))
+            why = f"{task.label}: {str(error) or type(error).__name__}; what is finished is kept, the "
+            failures.append((index, WorkerDiedError(f"{why}same command goes on from there"), None))
             return
         if "error" in answer:
             failures.append((index, _failure(task, answer), answer["traceback"]))
