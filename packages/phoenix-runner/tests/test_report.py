@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from phoenix_runner.report import write_report
 from phoenix_runner.report.bundle_files import ReportError
-from phoenix_runner.report.charts import markout_chart
+from phoenix_runner.report.charts import attribution_chart, markout_chart
 from phoenix_runner.report.drawing import thin
 from phoenix_runner.report.wording import ENOUGH_DAYS, run_verdict
 
@@ -129,6 +130,33 @@ def test_a_run_without_quotes_has_no_markouts_and_says_so(
     assert "There are no mark-outs" in html
     assert "assumed spread of 1.0 bps" in html
     assert "No gap is known" in html
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"gross": "8.43", "fees": "-1025.86", "spread": "-7.30", "funding": "0.17"},
+        {"gross": "90000", "fees": "-125", "spread": "-0.5", "funding": "-61000"},
+        {"gross": "0", "fees": "0", "spread": "0", "funding": "0"},
+    ],
+)
+def test_amounts_of_a_waterfall_stand_clear_of_the_names_under_it(parts: dict[str, str]) -> None:
+    chart = attribution_chart(parts, "USDT")
+    for svg in (chart.wide, chart.narrow):
+        middle = re.findall(
+            r'<text [^>]*size: ([\d.]+)px[^>]*middle[^>]*x="([\d.]+)" y="([\d.]+)"[^>]*>([^<]*)<', svg
+        )
+        texts = {(text, i): tuple(map(float, m)) for i, (*m, text) in enumerate(middle)}
+        names = [v for (text, _), v in texts.items() if text in (*parts, "net")]
+        amounts = [
+            (text, v) for (text, _), v in texts.items() if re.fullmatch(r"[+−]?[\d,.]+", text)
+        ]
+        assert len(names) == len(amounts) == 5
+        # A name is seven units high; the axis and its marks lie in between.
+        assert max(y for _, (_, _, y) in amounts) < min(y for _, _, y in names) - 10
+        for (one, (size, x, y)), (two, (_, right, other)) in itertools.pairwise(amounts):
+            apart = 0.31 * size * (len(one) + len(two))
+            assert right - x > apart or abs(y - other) > size, (one, two)
 
 
 def test_horizons_that_the_data_cannot_resolve_are_left_out() -> None:

@@ -31,7 +31,7 @@ from phoenix_runner.report.drawing import (
     to_days,
 )
 from phoenix_runner.report.page import Chart
-from phoenix_runner.report.wording import count, money
+from phoenix_runner.report.wording import count, money, number
 
 Floats = NDArray[np.float64]
 Times = NDArray[np.int64]
@@ -203,18 +203,24 @@ def attribution_chart(parts: Mapping[str, str], currency: str) -> Chart:
         ("funding", float(parts["funding"])),
     ]
 
+    levels = np.cumsum([0.0, *(change for _, change in steps)])
+    span = float(levels.max() - levels.min()) or 1.0
+    # Every amount stands beyond the end of its bar, with room to the names under the axis.
+    limits = (float(levels.min()) - 0.18 * span, float(levels.max()) + 0.18 * span)
+    large = float(np.abs(levels).max()) >= 10_000
+
     def paint(axes: Axes, narrow: bool) -> None:
-        level = 0.0
+        # On a phone long amounts would run into each other.
+        cents = not (large and narrow)
         for i, (_, change) in enumerate(steps):
-            _step(axes, i, level, change, narrow)
-            axes.plot([i - 0.35, i + 1.35], [level + change] * 2, color=SOFT, linewidth=0.7)
-            level += change
-        _step(axes, len(steps), 0.0, level, narrow, total=True)
+            _step(axes, i, levels[i], change, narrow, cents=cents)
+            axes.plot([i - 0.35, i + 1.35], [levels[i + 1]] * 2, color=SOFT, linewidth=0.7)
+        _step(axes, len(steps), 0.0, levels[-1], narrow, cents=cents, total=True)
+        axes.set_ylim(*limits)
         axes.set_xticks(range(len(steps) + 1), [*(name for name, _ in steps), "net"])
         axes.set_xlabel("cause")
         axes.set_ylabel(f"result ({currency})")
         axes.axhline(0, color=INK, linewidth=0.8)
-        axes.margins(y=0.18)
         axes.grid(visible=False, axis="x")
 
     return draw(
@@ -315,6 +321,7 @@ def _step(
     change: float,
     narrow: bool,
     *,
+    cents: bool,
     total: bool = False,
 ) -> None:
     colour = BLUE if change >= 0 else VERMILION
@@ -323,7 +330,7 @@ def _step(
     )
     top = max(base, base + change) if change >= 0 else min(base, base + change)
     axes.annotate(
-        money(change, sign=True), (x, top), xytext=(0, 3 if change >= 0 else -3),
+        money(change, sign=True) if cents else number(change, 0, sign=True), (x, top), xytext=(0, 3 if change >= 0 else -3),
         textcoords="offset points", ha="center", va="bottom" if change >= 0 else "top",
         fontsize=7.5 if narrow else 8.5, color=INK, fontweight="bold" if total else "normal",
     )  # fmt: skip
