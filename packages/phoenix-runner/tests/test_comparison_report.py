@@ -61,12 +61,17 @@ def test_the_best_is_deflated_by_everything_that_was_tried(
     contenders = [read_contender(label, folder) for label, folder in folders.items()]
     assert [c.sets for c in contenders] == [1, 1, 1, 15]
     few = comparison_page("All", contenders)
-    assert "12 daily returns; 30 are a start" in " ".join(few.verdict.sentences)
-    monkeypatch.setattr("phoenix_runner.report.comparison.ENOUGH_DAYS", 12)
+    assert "No Sharpe ratio: 12 days, 30 needed." in few.verdict.sentences
+    unproven = few.sections[0].blocks[1]
+    assert unproven.kind == "table"
+    skill = [unproven.header.index(name) for name in ("Sharpe", "PSR", "DSR")]
+    assert {row[i] for row in unproven.rows for i in skill} == {"–"}
+    monkeypatch.setattr("phoenix_runner.report.wording.ENOUGH_DAYS", 6)
     page = comparison_page("All", contenders)
     assert "against the best that 18 worthless sets" in " ".join(page.verdict.sentences)
     results = page.sections[0].blocks[1]
     assert results.kind == "table"
+    assert "–" not in {row[i] for row in results.rows for i in skill}
     returns = {c.label: c.summary["equity"]["return"] for c in contenders}
     assert [row[0] for row in results.rows] == sorted(returns, key=lambda k: -returns[k])
     [difference] = page.sections[1].blocks

@@ -144,7 +144,8 @@ def test_amounts_of_a_waterfall_stand_clear_of_the_names_under_it(parts: dict[st
     chart = attribution_chart(parts, "USDT")
     for svg in (chart.wide, chart.narrow):
         middle = re.findall(
-            r'<text [^>]*size: ([\d.]+)px[^>]*middle[^>]*x="([\d.]+)" y="([\d.]+)"[^>]*>([^<]*)<', svg
+            r'<text [^>]*size: ([\d.]+)px[^>]*middle[^>]*x="([\d.]+)" y="([\d.]+)"[^>]*>([^<]*)<',
+            svg,
         )
         texts = {(text, i): tuple(map(float, m)) for i, (*m, text) in enumerate(middle)}
         names = [v for (text, _), v in texts.items() if text in (*parts, "net")]
@@ -169,6 +170,28 @@ def test_horizons_that_the_data_cannot_resolve_are_left_out() -> None:
     assert "Up to 1 fill had no fresh mid" in chart.caption
     assert "60 s" in svg_texts(chart.wide)
     assert "1 s" not in svg_texts(chart.wide)
+
+
+def tile_values(html: str) -> dict[str, str]:
+    return dict(
+        re.findall(r'<div class="label">([^<]+)</div><div class="value">([^<]+)</div>', html)
+    )
+
+
+def test_no_figure_about_skill_stands_on_a_few_days(
+    html: str, make_bundle: MakeBundle, tmp_path: Path
+) -> None:
+    assert "No Sharpe ratio: 12 days, 30 needed." in html
+    values = tile_values(html)
+    assert values["Sharpe ratio"] == values["Deflated Sharpe"] == "–"
+    assert html.count('<div class="note">12 days, 30 needed</div>') == 2
+    for label in ("Sharpe ratio per day", r"deflated Sharpe ratio \(DSR\)", r".*\(PSR\)"):
+        assert re.search(f"<td>{label}</td><td>–</td>", html), label
+    long = write_report(make_bundle(tmp_path, days=ENOUGH_DAYS, gaps=())).read_text("utf-8")
+    assert "needed" not in long.replace("days needed to show", "")
+    values = tile_values(long)
+    assert "–" not in (values["Sharpe ratio"], values["Deflated Sharpe"])
+    assert not re.search(r"<td>deflated Sharpe ratio \(DSR\)</td><td>–</td>", long)
 
 
 def test_a_run_without_trades_is_reported(make_bundle: MakeBundle, tmp_path: Path) -> None:

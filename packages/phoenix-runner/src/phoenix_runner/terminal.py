@@ -12,7 +12,7 @@ from rich.table import Table
 
 from phoenix_runner.bundle import read_json
 from phoenix_runner.experiment import Published
-from phoenix_runner.report.wording import ENOUGH_DAYS, count
+from phoenix_runner.report.wording import count, too_few
 from phoenix_runner.research.costs import cost_row
 from phoenix_runner.research.decay import DecayRow, Estimate
 from phoenix_runner.research.labels import horizon_name
@@ -53,7 +53,7 @@ def _single(s: dict[str, Any]) -> list[str]:
     sharpe, days = figures["returns"]["sharpe_annual"], figures["returns"]["days"]
     ratio = (
         f"no Sharpe ratio over {count(days, 'day')}"
-        if sharpe is None or days < ENOUGH_DAYS
+        if sharpe is None or too_few(days)
         else f"Sharpe (daily, 365) {sharpe:.2f} over {days} days"
     )
     share = float(s["net"]) / float(s["starting_equity"])
@@ -74,7 +74,7 @@ def _walk_forward(s: dict[str, Any]) -> list[str]:
     days = figures["returns"]["days"]
     skill = (
         f"no Sharpe ratio over {count(days, 'day')}"
-        if days < ENOUGH_DAYS
+        if too_few(days)
         else "deflated Sharpe ratio " + ("undefined" if deflated is None else f"{deflated:.0%}")
     )
     return [
@@ -186,11 +186,12 @@ def contest_table(done: Mapping[str, Published]) -> str:
     for name, run in done.items():
         s = run.summary
         figures = s["figures"]
-        deflated = figures["inference"]["deflated"]
+        deflated, days = figures["inference"]["deflated"], figures["returns"]["days"]
+        skill = "undefined" if deflated is None else f"{deflated:.0%}"
         table.add_row(
             name, f"{figures['equity']['return']:+.3%}",
             *(_money(s[k]) for k in ("net", "gross", "fees", "spread")),
-            str(s["fills"]), "undefined" if deflated is None else f"{deflated:.0%}",
+            str(s["fills"]), too_few(days) or skill,
         )  # fmt: skip
     return _render(table)
 

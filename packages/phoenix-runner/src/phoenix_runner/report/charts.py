@@ -328,12 +328,18 @@ def _step(
     axes.bar(
         x, change, bottom=base, width=0.7, color=colour, linewidth=0, alpha=1.0 if total else 0.75
     )
-    top = max(base, base + change) if change >= 0 else min(base, base + change)
+    up = change >= 0
     axes.annotate(
-        money(change, sign=True) if cents else number(change, 0, sign=True), (x, top), xytext=(0, 3 if change >= 0 else -3),
-        textcoords="offset points", ha="center", va="bottom" if change >= 0 else "top",
-        fontsize=7.5 if narrow else 8.5, color=INK, fontweight="bold" if total else "normal",
-    )  # fmt: skip
+        money(change, sign=True) if cents else number(change, 0, sign=True),
+        (x, max(base, base + change) if up else min(base, base + change)),
+        xytext=(0, 3 if up else -3),
+        textcoords="offset points",
+        ha="center",
+        va="bottom" if up else "top",
+        fontsize=7.5 if narrow else 8.5,
+        color=INK,
+        fontweight="bold" if total else "normal",
+    )
 
 
 def _binned(x: Floats, y: Floats, frame: TimeFrame) -> tuple[Floats, Floats]:

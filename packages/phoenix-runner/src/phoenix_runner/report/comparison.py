@@ -30,6 +30,7 @@ from phoenix_runner.report.wording import (
     ENOUGH_DAYS,
     count,
     date,
+    earned,
     execution_sentences,
     gap_sentences,
     judge,
@@ -37,6 +38,7 @@ from phoenix_runner.report.wording import (
     number,
     percent,
     probability,
+    too_few,
 )
 from phoenix_runner.summary import summarize
 
@@ -219,9 +221,8 @@ def _best_sentence(best: Contender, found: Mapping[str, Mapping[str, Any]], tria
     inference = found[best.label]
     if inference["undefined"] is not None:
         return f"Its Sharpe ratio is undefined: {inference['undefined']}."
-    if inference["observations"] < ENOUGH_DAYS:
-        known = count(inference["observations"], "daily return")
-        return f"No Sharpe ratio worth quoting: {known}; {ENOUGH_DAYS} are a start."
+    if few := too_few(inference["observations"]):
+        return f"No Sharpe ratio: {few}."
     return (
         f"The probability that its true Sharpe ratio is above zero is "
         f"{probability(inference['probabilistic'])} taken alone, and "
@@ -258,6 +259,7 @@ def _results_table(ranked: Sequence[Contender], found: Mapping[str, Mapping[str,
     rows = []
     for c in ranked:
         s, inference = c.summary, found[c.label]
+        days = inference["observations"]
         traded = float(s["activity"]["traded_notional"])
         cost = -(float(s["attribution"]["fees"]) + float(s["attribution"]["spread"]))
         rows.append(
@@ -265,21 +267,36 @@ def _results_table(ranked: Sequence[Contender], found: Mapping[str, Mapping[str,
                 c.label,
                 percent(s["equity"]["return"], sign=True),
                 money(s["attribution"]["net"], sign=True),
-                number(s["returns"]["sharpe_annual"]),
-                probability(inference["probabilistic"]),
-                probability(inference["deflated"]),
+                f"{days:,}",
+                earned(number(s["returns"]["sharpe_annual"]), days),
+                earned(probability(inference["probabilistic"]), days),
+                earned(probability(inference["deflated"]), days),
                 percent(s["drawdown"]["maximum"]),
                 f"{s['trades']['count']:,}",
                 number(s["activity"]["turnover_per_day"]),
                 number(cost / traded * 1e4 if traded else None),
             ]
         )
+    few = any(too_few(found[c.label]["observations"]) for c in ranked)
     return Table(
         "Results, best first",
-        "Sharpe per year of 365 days. PSR: probability that the true ratio is above 0; DSR: the "
+        (f"No Sharpe ratio on fewer than {ENOUGH_DAYS} daily returns. " if few else "")
+        + "Sharpe per year of 365 days. PSR: probability that the true ratio is above 0; DSR: the "
         "same against the best of all sets by luck. Turnover in multiples of equity a day; cost "
         "(fees and spread) in bps of the value traded.",
-        ["run", "return", "net", "Sharpe", "PSR", "DSR", "drawdown", "trips", "turnover", "cost"],
+        [
+            "run",
+            "return",
+            "net",
+            "days",
+            "Sharpe",
+            "PSR",
+            "DSR",
+            "drawdown",
+            "trips",
+            "turnover",
+            "cost",
+        ],
         rows,
     )
 

@@ -29,6 +29,7 @@ from phoenix_runner.report.wording import (
     count,
     date,
     duration,
+    earned,
     execution_sentences,
     gap_sentences,
     money,
@@ -37,6 +38,7 @@ from phoenix_runner.report.wording import (
     probability,
     run_verdict,
     sharpe_caption,
+    too_few,
 )
 from phoenix_runner.summary import RunRecord, summarize
 
@@ -79,22 +81,13 @@ def frame_of(run: RunBundle) -> TimeFrame:
 
 
 def tiles(summary: Mapping[str, Any]) -> list[Tile]:
-    equity, inference = summary["equity"], summary["inference"]
+    equity = summary["equity"]
     return [
         Tile(
             f"Net result ({equity['currency']})", money(equity["net"], sign=True), "after all costs"
         ),
         Tile("Return", percent(equity["return"], sign=True), "on the starting balance"),
-        Tile(
-            "Sharpe ratio",
-            number(summary["returns"]["sharpe_annual"]),
-            sharpe_caption(summary["inference"]),
-        ),
-        Tile(
-            "Deflated Sharpe",
-            probability(inference["deflated"]),
-            f"probability of skill, {count(inference['trials'], 'set')} tried",
-        ),
+        *skill_tiles(summary),
         Tile("Largest drawdown", percent(summary["drawdown"]["maximum"]), "below a peak"),
         Tile(
             "Round trips",
@@ -104,9 +97,28 @@ def tiles(summary: Mapping[str, Any]) -> list[Tile]:
     ]
 
 
+def skill_tiles(summary: Mapping[str, Any]) -> list[Tile]:
+    """The Sharpe ratio and what is left of it after so many trials, on days enough to say."""
+    inference = summary["inference"]
+    days = inference["observations"]
+    tried = f"probability of skill, {count(inference['trials'], 'set')} tried"
+    return [
+        Tile(
+            "Sharpe ratio",
+            earned(number(summary["returns"]["sharpe_annual"]), days),
+            sharpe_caption(inference),
+        ),
+        Tile(
+            "Deflated Sharpe",
+            earned(probability(inference["deflated"]), days),
+            too_few(days) or tried,
+        ),
+    ]
+
+
 def inference_table(inference: Mapping[str, Any], *, half: bool = False) -> Table:
     """PSR, DSR, MinTRL with the number of trials."""
-    length = inference["minimum_track_record"]
+    length, days = inference["minimum_track_record"], inference["observations"]
     never = "never at this ratio" if inference["undefined"] is None else "–"
     caption = (
         "Per day, not per year. Deflated: against the best ratio that so many worthless sets "
@@ -114,23 +126,28 @@ def inference_table(inference: Mapping[str, Any], *, half: bool = False) -> Tabl
     )
     if inference["undefined"] is not None:
         caption = f"Undefined: {inference['undefined']}."
+    elif few := too_few(days):
+        caption = f"Too few to say: {few}."
+    figures = [
+        ("Sharpe ratio per day", number(inference["sharpe"], 4)),
+        ("skewness", number(inference["skewness"])),
+        ("kurtosis (a normal has 3)", number(inference["kurtosis"])),
+        ("chance that the true ratio is above 0 (PSR)", probability(inference["probabilistic"], 1)),
+        ("best ratio by luck of that many, per day", number(inference["expected_maximum"], 4)),
+        ("deflated Sharpe ratio (DSR)", probability(inference["deflated"], 1)),
+        (
+            f"days needed to show a ratio above 0 at {percent(inference['confidence'], 0)}",
+            never if length is None else f"{number(length, 0)} days",
+        ),
+    ]
     return Table(
         "Inference on daily returns",
         caption,
         ["figure", "value"],
         [
-            ["daily returns", f"{inference['observations']:,}"],
-            ["Sharpe ratio per day", number(inference["sharpe"], 4)],
-            ["skewness", number(inference["skewness"])],
-            ["kurtosis (a normal has 3)", number(inference["kurtosis"])],
-            ["chance that the true ratio is above 0 (PSR)", probability(inference["probabilistic"], 1)],
+            ["daily returns", f"{days:,}"],
             ["trials (parameter sets evaluated)", f"{inference['trials']:,}"],
-            ["best ratio by luck of that many, per day", number(inference["expected_maximum"], 4)],
-            ["deflated Sharpe ratio (DSR)", probability(inference["deflated"], 1)],
-            [
-                f"days needed to show a ratio above 0 at {percent(inference['confidence'], 0)}",
-                never if length is None else f"{number(length, 0)} days",
-            ],
+            *([label, earned(value, days)] for label, value in figures),
         ],
         half=half,
     )  # fmt: skip

@@ -25,7 +25,7 @@ from phoenix_runner.report.fold_charts import (
     train_test_chart,
 )
 from phoenix_runner.report.page import Chart, Detail, Page, Section, Table, Tile, Verdict
-from phoenix_runner.report.single_run import inference_table, monthly_table
+from phoenix_runner.report.single_run import inference_table, monthly_table, skill_tiles
 from phoenix_runner.report.wording import (
     CANNOT_TELL,
     count,
@@ -37,8 +37,6 @@ from phoenix_runner.report.wording import (
     money,
     number,
     percent,
-    probability,
-    sharpe_caption,
     sharpe_sentence,
 )
 
@@ -115,19 +113,10 @@ def _verdict(result: WalkForwardResult, summary: Mapping[str, Any]) -> Verdict:
 
 
 def _tiles(result: WalkForwardResult, summary: Mapping[str, Any]) -> list[Tile]:
-    inference, pbo = summary["inference"], result.overfitting
+    pbo = result.overfitting
     return [
         Tile("Return", percent(summary["equity"]["return"], sign=True), "out of sample"),
-        Tile(
-            "Sharpe ratio",
-            number(summary["returns"]["sharpe_annual"]),
-            sharpe_caption(summary["inference"]),
-        ),
-        Tile(
-            "Deflated Sharpe",
-            probability(inference["deflated"]),
-            f"probability of skill, {count(inference['trials'], 'set')} tried",
-        ),
+        *skill_tiles(summary),
         Tile("Efficiency", percent(summary["efficiency"], 0), "of training's return kept"),
         Tile(
             "Overfitting (PBO)",

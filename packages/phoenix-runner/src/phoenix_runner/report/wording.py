@@ -208,7 +208,7 @@ def judge(net: float, inference: Mapping[str, Any]) -> tuple[Tone, str]:
     if net <= 0:
         return "bad", "no case for this strategy here."
     days = inference["observations"]
-    if days < ENOUGH_DAYS:
+    if too_few(days):
         return "open", f"{count(days, 'daily return')}, too few to tell skill from luck."
     deflated = inference["deflated"]
     if deflated is None:
@@ -229,26 +229,39 @@ def sharpe_sentence(inference: Mapping[str, Any], annual: float | None) -> str:
         else f"against the best that {trials:,} worthless sets would show by luck: "
         f"{probability(inference['deflated'])}"
     )
-    days = inference["observations"]
-    if days < ENOUGH_DAYS:
-        known = count(days, "daily return")
-        return f"No Sharpe ratio worth quoting: {known}; {ENOUGH_DAYS} are a start."
+    if few := too_few(inference["observations"]):
+        return f"No Sharpe ratio: {few}."
     return (
         f"Sharpe ratio {number(annual)} a year (daily returns, 365 days); the probability that "
         f"the true one is above zero is {probability(inference['probabilistic'])} ({tried})."
     )
 
 
+def too_few(days: int) -> str:
+    """Why figures about skill are not shown; nothing where there are days enough.
+
+    >>> too_few(4), too_few(30)
+    ('4 days, 30 needed', '')
+    """
+    return "" if days >= ENOUGH_DAYS else f"{count(days, 'day')}, {ENOUGH_DAYS} needed"
+
+
+def earned(text: str, days: int) -> str:
+    """A figure about skill (Sharpe ratio, PSR, DSR) as written; a dash on fewer days than enough.
+
+    >>> earned("14 %", 2), earned("14 %", 300)
+    ('–', '14 %')
+    """
+    return "–" if too_few(days) else text
+
+
 def sharpe_caption(inference: Mapping[str, Any]) -> str:
     """What stands under a Sharpe ratio: its period, and whether it is worth reading.
 
     >>> sharpe_caption({"observations": 4}), sharpe_caption({"observations": 90})
-    ('per year, from only 4 daily returns', 'per year of 365 days')
+    ('4 days, 30 needed', 'per year of 365 days')
     """
-    days = inference["observations"]
-    if days < ENOUGH_DAYS:
-        return f"per year, from only {count(days, 'daily return')}"
-    return "per year of 365 days"
+    return too_few(inference["observations"]) or "per year of 365 days"
 
 
 def _refusals(refusals: Mapping[str, int]) -> list[str]:
