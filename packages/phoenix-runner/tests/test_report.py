@@ -13,7 +13,12 @@ import numpy as np
 import pytest
 from phoenix_runner.report import write_report
 from phoenix_runner.report.bundle_files import ReportError
-from phoenix_runner.report.charts import attribution_chart, markout_chart
+from phoenix_runner.report.charts import (
+    attribution_chart,
+    gross_to_net_chart,
+    markout_chart,
+    refusals_chart,
+)
 from phoenix_runner.report.drawing import thin
 from phoenix_runner.report.wording import ENOUGH_DAYS, run_verdict
 
@@ -83,7 +88,7 @@ def test_every_axis_is_labelled_with_its_unit(html: str) -> None:
         "turnover": ("time (UTC)", "traded / equity (×/day)"),
         "attribution": ("cause", "result (USDT)"),
         "markouts": ("time after the fill (s)", "mid move in our favour (bps)"),
-        "refusals": ("entries refused (count)", "gate"),
+        "refusals": ("entries not made (count)", "reason"),
     }
     found = figures(html)
     assert set(found) == set(expected)
@@ -195,9 +200,44 @@ def test_no_figure_about_skill_stands_on_a_few_days(
 
 
 def test_a_run_without_trades_is_reported(make_bundle: MakeBundle, tmp_path: Path) -> None:
-    html = write_report(make_bundle(tmp_path, days=2, trade_every=0, gaps=())).read_text("utf-8")
+    counts = {
+        "stale_quote": 9,
+        "rejected: NOTIONAL_EXCEEDS_FREE_BALANCE: " + "free balance " * 9: 5,
+    }
+    folder = make_bundle(tmp_path, days=2, trade_every=0, gaps=(), refusals=counts)
+    # A warning would be an error here: a chart that has no room beside its labels.
+    html = write_report(folder).read_text("utf-8")
     assert "The strategy never traded" in html
     assert "mark-outs" not in html
+    assert "There are no fills." in html
+    assert set(figures(html)) == {"equity", "trades-btcusdt-perp-binance", "refusals"}
+
+
+def test_the_venue_is_no_gate_and_the_end_of_the_range_no_refusal(
+    make_bundle: MakeBundle, tmp_path: Path
+) -> None:
+    counts = {
+        "stale_quote": 7,
+        "not_trading": 99,
+        "rejected: POST_ONLY LIMIT BUY order limit px of": 2,
+        "rejected: POST_ONLY LIMIT SELL order limit px of": 3,
+    }
+    html = write_report(make_bundle(tmp_path, days=2, gaps=(), refusals=counts)).read_text("utf-8")
+    assert "Gates refused 7 entries, most often stale_quote." in html
+    assert "5 orders were rejected." in html
+    for svg in re.findall(r"<svg.*?</svg>", figures(html)["refusals"], re.DOTALL):
+        words = " ".join(svg_texts(svg))
+        assert "rejected by the venue: post-only would have crossed" in words
+        assert {" 7", " 5"} <= set(svg_texts(svg))
+    assert "not_trading" not in html
+    assert "order limit px" not in html
+
+
+def test_labels_of_any_length_leave_room_for_the_drawing() -> None:
+    name = "fast_bars=10 slow_bars=120 gates.max_rel_spread_bps=4 entry_threshold=1.25"
+    chart = gross_to_net_chart([(name, 1.0, -1.0), ("b", 0.0, 0.0)], name="set", unit="USDT")
+    assert "fast_bars=10" in svg_texts(chart.narrow)
+    refusals_chart({"x" * 200: 3})
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from phoenix_runner.report.drawing import (
     BLUE,
     DASHES,
     INK,
+    ORANGE,
     SERIES,
     SKY,
     SOFT,
@@ -29,9 +30,10 @@ from phoenix_runner.report.drawing import (
     thin,
     time_axis,
     to_days,
+    wrapped,
 )
 from phoenix_runner.report.page import Chart
-from phoenix_runner.report.wording import count, money, number
+from phoenix_runner.report.wording import REJECTED, count, money, number
 
 Floats = NDArray[np.float64]
 Times = NDArray[np.int64]
@@ -86,7 +88,7 @@ def equity_chart(
         axes.set_ylabel(f"equity ({currency})")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.6g}"))
         frame.apply(axes)
-        legend(axes, narrow)
+        legend(axes)
 
     return draw(
         "equity", "Equity",
@@ -148,7 +150,7 @@ def trades_chart(
         axes.set_ylabel("price (quote currency)")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.8g}"))
         frame.apply(axes)
-        legend(axes, narrow)
+        legend(axes)
 
     merged = any(sum(f.side == s for f in own) > MARKERS_PER_SIDE for s in (1, -1))
     how = (
@@ -277,40 +279,43 @@ def gross_to_net_chart(rows: Sequence[tuple[str, float, float]], *, name: str, u
                     label=text if i == 0 else "_nolegend_",
                 )  # fmt: skip
         axes.axvline(0, color=INK, linewidth=0.8)
-        axes.set_yticks(range(len(order)), [label for label, _, _ in order])
+        axes.set_yticks(range(len(order)), [wrapped(label, narrow) for label, _, _ in order])
         axes.set_ylabel(name)
         axes.set_xlabel(f"result ({unit})")
         axes.margins(x=0.08, y=0.5 / len(order))
         axes.grid(visible=False, axis="y")
-        legend(axes, narrow)
+        legend(axes)
 
     return draw(
         "gross-net", "What costs took",
         "Circle: result before costs, at mid prices (bar closes without quotes). Diamond: what was "
         "left after fees, spread and funding.",
-        paint, height=120 + 34 * len(order),
+        paint, height=120 + 38 * len(order),
     )  # fmt: skip
 
 
 def refusals_chart(refusals: Mapping[str, int]) -> Chart:
-    names = sorted(refusals, key=lambda g: (refusals[g], g))
+    names = sorted(refusals, key=lambda g: (not g.startswith(REJECTED), refusals[g], g))
 
-    def paint(axes: Axes, _: bool) -> None:
-        axes.barh(range(len(names)), [refusals[n] for n in names], color=SKY, height=0.6)
+    def paint(axes: Axes, narrow: bool) -> None:
+        colours = [ORANGE if n.startswith(REJECTED) else SKY for n in names]
+        axes.barh(range(len(names)), [refusals[n] for n in names], color=colours, height=0.6)
         for i, name in enumerate(names):
             axes.text(refusals[name], i, f" {refusals[name]:,}", va="center", color=INK)
-        axes.set_yticks(range(len(names)), names)
+        axes.set_yticks(range(len(names)), [wrapped(n, narrow) for n in names])
         axes.set_ylim(-1, len(names))
-        axes.set_ylabel("gate")
-        axes.set_xlabel("entries refused (count)")
+        axes.set_ylabel("reason")
+        axes.set_xlabel("entries not made (count)")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
         axes.margins(x=0.15)
         axes.grid(visible=False, axis="y")
 
+    venue = any(n.startswith(REJECTED) for n in names)
     return draw(
-        "refusals", "Entries refused by gates",
-        "How often each gate stood in the way of an entry that the signal asked for.",
-        paint, height=max(160, 60 + 32 * len(names)), half=True,
+        "refusals", "Entries not made",
+        "How often each gate stood in the way of an entry that the signal asked for"
+        + (", and how many orders were sent and rejected." if venue else "."),
+        paint, height=max(160, 70 + 40 * len(names)), half=True,
     )  # fmt: skip
 
 
@@ -353,10 +358,14 @@ def _binned(x: Floats, y: Floats, frame: TimeFrame) -> tuple[Floats, Floats]:
     return at, np.bincount(bins, y, MARKERS_PER_SIDE)[used] / n[used]
 
 
-def legend(axes: Axes, narrow: bool) -> None:
+def legend(axes: Axes) -> None:
     """Legend above the axes, in as many columns as the width has room for."""
+    handles, labels = axes.get_legend_handles_labels()
+    labels = [text if len(text) <= 44 else f"{text[:43]}…" for text in labels]
+    longest = max(map(len, labels), default=1)
+    width = axes.get_figure().get_figwidth() * 96  # type: ignore[union-attr]
     axes.figure.legend(
-        *axes.get_legend_handles_labels(), loc="outside upper left", ncols=2 if narrow else 8
+        handles, labels, loc="outside upper left", ncols=max(1, int(width / (7 * longest + 50)))
     )
 
 

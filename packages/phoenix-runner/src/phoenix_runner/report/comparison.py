@@ -234,7 +234,7 @@ def _best_sentence(best: Contender, found: Mapping[str, Mapping[str, Any]], tria
 def _curves(frame: TimeFrame, ranked: Sequence[Contender]) -> Chart:
     shown = ranked[:CURVES]
 
-    def paint(axes: Axes, narrow: bool) -> None:
+    def paint(axes: Axes, _: bool) -> None:
         axes.axhline(0, color=SOFT, linewidth=0.9, linestyle=":")
         for i, c in enumerate(shown):
             grown = (np.cumprod(np.concatenate([[1.0], 1 + c.daily.returns])) - 1) * 100
@@ -244,7 +244,7 @@ def _curves(frame: TimeFrame, ranked: Sequence[Contender]) -> Chart:
             )
         axes.set_ylabel("return since the start (%)")
         frame.apply(axes)
-        legend(axes, narrow)
+        legend(axes)
 
     more = f" The best {CURVES} of {len(ranked)}." if len(ranked) > CURVES else ""
     return draw(

@@ -60,12 +60,7 @@ def single_run_page(run: RunBundle) -> Page:
         sections=[
             _equity_section(run, results, frame),
             _trading_section(run, results, frame),
-            _cost_section(results),
-            Section(
-                "How sure can one be",
-                "A Sharpe ratio is an estimate with an error; these figures say how large.",
-                [inference_table(results["inference"])],
-            ),
+            *(_judging_sections(results) if run.record.fills else []),
         ],
         caveats=run_caveats(run),
         details=details(run),
@@ -201,6 +196,9 @@ def monthly_table(by_month: Mapping[str, float]) -> Table:
 def _equity_section(run: RunBundle, summary: Mapping[str, Any], frame: TimeFrame) -> Section:
     ts, equity = np.asarray(run.record.ts_ns), np.asarray(run.record.equity)
     start = float(run.record.starting_equity)
+    curve = equity_chart(frame, {run.strategy: (ts, equity)}, start, run.record.currency)
+    if not run.record.fills:
+        return Section("Equity and returns", "Nothing was traded, so equity did not move.", [curve])
     daily = daily_returns(ts, equity, start_ns=frame.start_ns, starting_equity=start)
     fall = drawdown_curve(equity, starting_equity=start)
     returns, down = summary["returns"], summary["drawdown"]
@@ -209,7 +207,7 @@ def _equity_section(run: RunBundle, summary: Mapping[str, Any], frame: TimeFrame
         "Equity and returns",
         "",
         [
-            equity_chart(frame, {run.strategy: (ts, equity)}, start, run.record.currency),
+            curve,
             drawdown_chart(frame, ts, fall),
             daily_returns_chart(frame, daily.day_ns, daily.returns),
             monthly_table(returns["by_month"]),
@@ -249,6 +247,9 @@ def _trading_section(run: RunBundle, summary: Mapping[str, Any], frame: TimeFram
         trades_chart(frame, instrument, series.ts_ns, series.mark, record.fills)
         for instrument, series in run.marks.items()
     ]
+    refused = [refusals_chart(run.refusals)] if run.refusals else []
+    if not record.fills:
+        return Section("Trading", "There are no fills.", [*blocks, *refused])
     equity = np.asarray(record.equity)
     leverage = np.asarray(record.net_notional) / np.where(equity > 0, equity, np.nan)
     blocks.append(exposure_chart(frame, np.asarray(record.ts_ns), leverage))
@@ -295,9 +296,19 @@ def _trading_section(run: RunBundle, summary: Mapping[str, Any], frame: TimeFram
             half=True,
         )
     )
-    if run.refusals:
-        blocks.append(refusals_chart(run.refusals))
-    return Section("Trading", "", blocks)
+    return Section("Trading", "", [*blocks, *refused])
+
+
+def _judging_sections(summary: Mapping[str, Any]) -> list[Section]:
+    """What trading cost and what it proves; without a fill there is neither."""
+    return [
+        _cost_section(summary),
+        Section(
+            "How sure can one be",
+            "A Sharpe ratio is an estimate with an error; these figures say how large.",
+            [inference_table(summary["inference"])],
+        ),
+    ]
 
 
 def _cost_section(summary: Mapping[str, Any]) -> Section:

@@ -19,7 +19,7 @@ from matplotlib.colors import Normalize
 from numpy.typing import NDArray
 
 from phoenix_runner.report.charts import gross_to_net_chart, legend, slug
-from phoenix_runner.report.drawing import BLUE, INK, ORANGE, SOFT, draw
+from phoenix_runner.report.drawing import BLUE, INK, ORANGE, SOFT, draw, wrapped
 from phoenix_runner.report.page import Chart, Detail, Page, Section, Table, Tone, Verdict, render
 from phoenix_runner.report.wording import CANNOT_TELL, money, number, percent
 from phoenix_runner.research.costs import CostRow
@@ -199,7 +199,9 @@ def sensitivity_section(surface: Surface) -> Section:
         bar = axes.figure.colorbar(mesh, ax=axes)
         bar.set_label(f"{surface.outcome} ({surface.unit})")
         axes.set_xticks(np.arange(values.shape[1]) + 0.5, [str(v) for v in surface.x_values])
-        axes.set_yticks(np.arange(values.shape[0]) + 0.5, [str(v) for v in surface.y_values])
+        axes.set_yticks(
+            np.arange(values.shape[0]) + 0.5, [wrapped(str(v), narrow) for v in surface.y_values]
+        )
         axes.set_xlabel(surface.x_name)
         axes.set_ylabel(surface.y_name)
         axes.grid(visible=False)
@@ -234,7 +236,7 @@ def _decay_chart(
 ) -> Chart:  # fmt: skip
     horizons = sorted({r.horizon_ns for r in rows})
 
-    def paint(axes: Axes, narrow: bool) -> None:
+    def paint(axes: Axes, _: bool) -> None:
         axes.axhline(zero, color=SOFT, linewidth=0.9)
         for kind, shift, marker, colour, text in (
             ("predictive", -0.08, "o", BLUE, "after the signal"),
@@ -258,7 +260,7 @@ def _decay_chart(
         axes.set_xlim(-0.5, len(horizons) - 0.5)
         axes.set_xlabel("horizon (time)")
         axes.set_ylabel(label)
-        legend(axes, narrow)
+        legend(axes)
 
     return draw(
         name, title,

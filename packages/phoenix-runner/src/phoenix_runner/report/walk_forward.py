@@ -235,11 +235,12 @@ def _choice_section(result: WalkForwardResult, summary: Mapping[str, Any]) -> Se
 
 def _cost_section(result: WalkForwardResult, summary: Mapping[str, Any]) -> Section:
     activity = summary["activity"]
+    traded = activity["fills"] > 0
     return Section(
         "Costs",
         f"Added over folds, each from the same {money(result.starting_equity, result.currency)}.",
         [
-            attribution_chart(summary["attribution"], result.currency),
+            *([attribution_chart(summary["attribution"], result.currency)] if traded else []),
             Table(
                 "Activity",
                 "",

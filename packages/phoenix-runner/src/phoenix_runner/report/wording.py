@@ -16,6 +16,9 @@ ENOUGH_DAYS = 30
 
 CONFIDENCE = 0.95
 
+REJECTED = "rejected"
+"""How the reason of an order that was sent and not taken begins; other reasons are gates."""
+
 CANNOT_TELL = (
     "What these data cannot tell: the archive has no local receive time, so real latency is "
     "assumed, not measured; the book is known at its best level only (L1), so fills beyond the "
@@ -264,12 +267,29 @@ def sharpe_caption(inference: Mapping[str, Any]) -> str:
     return too_few(inference["observations"]) or "per year of 365 days"
 
 
+def refusal_name(reason: str) -> str:
+    """What stood in the way of an order, as readers call it; BUY and SELL are one.
+
+    >>> refusal_name("stale_quote"), refusal_name("rejected: POST_ONLY LIMIT BUY order limit px of")
+    ('stale_quote', 'rejected by the venue: post-only would have crossed')
+    """
+    if reason.startswith(f"{REJECTED}: POST_ONLY"):
+        return f"{REJECTED} by the venue: post-only would have crossed"
+    return reason
+
+
 def _refusals(refusals: Mapping[str, int]) -> list[str]:
-    if not refusals:
-        return []
-    total, top = sum(refusals.values()), max(refusals, key=lambda g: (refusals[g], g))
-    entries = "1 entry" if total == 1 else f"{total:,} entries"
-    return [f"Gates refused {entries}, most often {top}."]
+    gates = {g: n for g, n in refusals.items() if not g.startswith(REJECTED)}
+    sentences = []
+    if gates:
+        total, top = sum(gates.values()), max(gates, key=lambda g: (gates[g], g))
+        entries = "1 entry" if total == 1 else f"{total:,} entries"
+        sentences.append(f"Gates refused {entries}, most often {top}.")
+    if rejected := sum(refusals.values()) - sum(gates.values()):
+        sentences.append(
+            f"{count(rejected, 'order')} {'was' if rejected == 1 else 'were'} rejected."
+        )
+    return sentences
 
 
 def _sign(value: float, *, sign: bool) -> str:
