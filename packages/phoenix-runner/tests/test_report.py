@@ -6,22 +6,28 @@ import itertools
 import json
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 import pytest
+from phoenix_runner.fills import Fill
 from phoenix_runner.report import write_report
 from phoenix_runner.report.bundle_files import ReportError
 from phoenix_runner.report.charts import (
+    TimeFrame,
     attribution_chart,
     gross_to_net_chart,
     markout_chart,
     refusals_chart,
+    trades_chart,
 )
-from phoenix_runner.report.drawing import thin
+from phoenix_runner.report.drawing import BLUE, VERMILION, thin
+from phoenix_runner.report.page import Page, Section, Table, Verdict, render
 from phoenix_runner.report.wording import ENOUGH_DAYS, run_verdict
 
+MINUTE = 60 * 10**9
 MakeBundle = Callable[..., Path]
 
 
@@ -231,6 +237,36 @@ def test_the_venue_is_no_gate_and_the_end_of_the_range_no_refusal(
         assert {" 7", " 5"} <= set(svg_texts(svg))
     assert "not_trading" not in html
     assert "order limit px" not in html
+
+
+def test_neither_side_of_many_fills_covers_the_other() -> None:
+    times = np.arange(1, 2001) * MINUTE
+    price = 40_000 + np.sin(times / times[-1] * 9) * 300
+    fills = [
+        Fill(int(t), "X", 1 if i % 2 else -1, Decimal(1), Decimal(int(p)), Decimal(1), Decimal(0), False)
+        for i, (t, p) in enumerate(zip(times, price, strict=True))
+    ]  # fmt: skip
+    chart = trades_chart(TimeFrame(0, int(times[-1])), "X", times, price, fills)
+    assert "Many fills share a marker" in chart.caption
+    for svg, most in ((chart.wide, 90), (chart.narrow, 30)):
+        sides = {}
+        for colour in (BLUE, VERMILION):
+            marks = re.findall(
+                rf'<use href="[^"]*" x="([\d.]+)" y="([\d.]+)" style="fill: {colour.lower()}', svg
+            )
+            sides[colour] = np.array(marks, dtype=float)[:most]
+            assert len(marks) <= most + 1, "and one in the legend"
+        apart = sides[BLUE][:, 1] - sides[VERMILION][:, 1]
+        assert np.all(np.abs(apart - 10) < 4), "buys lie below, by two markers' halves"
+
+
+def test_tables_that_scroll_on_a_phone_say_so(html: str) -> None:
+    monthly = "<tr><td>2024-02</td>"
+    assert "Swipe the table sideways" in html
+    assert 'class="scroll many"' not in html[: html.index(monthly)]
+    wide = Table("Many", "", ["a", "b", "c", "d", "e"], [["1"] * 5])
+    page = Page("t", "s", Verdict("open", "h", []), [], [Section("s", "", [wide])], [])
+    assert 'class="scroll many"' in render(page)
 
 
 def test_labels_of_any_length_leave_room_for_the_drawing() -> None:

@@ -100,6 +100,7 @@ def test_the_report_of_a_walk_forward(folder: Path) -> None:
         assert ("time (UTC)" in labels) == ("Grey bands: no data." in figures[name]), name
     assert html.count('<div class="note">6 days, 30 needed</div>') == 2
     for words in (
+        "Objective, after costs and on training data only: mean daily return.",
         "Out of sample it", "12 parameter sets evaluated in this suite and 3 earlier",
         "was dropped", "no local receive time", "walk-forward efficiency",
     ):  # fmt: skip

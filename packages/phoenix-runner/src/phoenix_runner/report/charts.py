@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from phoenix_runner.fills import Fill
@@ -39,8 +40,11 @@ Floats = NDArray[np.float64]
 Times = NDArray[np.int64]
 Gaps = Sequence[tuple[int, int]]
 
-MARKERS_PER_SIDE = 300
+MARKERS_PER_SIDE = {"wide": 90, "narrow": 30}
 """Above this many fills of a side, a price chart draws one marker per bin of time."""
+
+OFF_PRICE = 5.0
+"""Points from a price paid to the middle of its marker, so that neither side covers the other."""
 
 
 class TimeFrame:
@@ -134,9 +138,10 @@ def daily_returns_chart(frame: TimeFrame, day_ns: Times, returns: Floats) -> Cha
 def trades_chart(
     frame: TimeFrame, instrument: str, ts: Times, price: Floats, fills: Sequence[Fill]
 ) -> Chart:
-    """Price with a marker at each fill: triangles up for buys, down for sells."""
+    """Price with a marker at each fill: triangles up below it for buys, down above it for sells."""
     own = [fill for fill in fills if fill.instrument_id == instrument]
     known = np.isfinite(price)
+    most = max(sum(f.side == side for f in own) for side in (1, -1))
 
     def paint(axes: Axes, narrow: bool) -> None:
         x, y = frame.curve(ts[known], price[known], narrow)
@@ -145,23 +150,29 @@ def trades_chart(
             mine = [fill for fill in own if fill.side == side]
             when = np.array([fill.ts_ns for fill in mine], dtype=np.int64)
             paid_each = np.array([float(fill.price) for fill in mine])
-            at, paid = _binned(to_days(when), paid_each, frame)
-            axes.plot(at, paid, marker, color=colour, markersize=4.5, markeredgewidth=0, label=name)
+            if not mine:
+                continue
+            bins = MARKERS_PER_SIDE["narrow" if narrow else "wide"]
+            at, paid = _binned(to_days(when), paid_each, frame, bins)
+            off = ScaledTranslation(0, -side * OFF_PRICE / 72, axes.get_figure().dpi_scale_trans)  # type: ignore[union-attr]
+            axes.plot(
+                at, paid, marker, color=colour, markersize=5, markeredgewidth=0, label=name,
+                transform=axes.transData + off,
+            )  # fmt: skip
         axes.set_ylabel("price (quote currency)")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.8g}"))
         frame.apply(axes)
         legend(axes)
 
-    merged = any(sum(f.side == s for f in own) > MARKERS_PER_SIDE for s in (1, -1))
-    how = (
-        f", drawn as at most {MARKERS_PER_SIDE} markers a side at the mean price of their time"
-        if merged
+    merged = (
+        " Many fills share a marker, at the mean price of their time."
+        if most > MARKERS_PER_SIDE["narrow"]
         else ""
     )
+    read = ": triangles just under the price are buys, just above it sells." if own else "."
     return draw(
         slug("trades", instrument), f"Trades on price: {instrument}",
-        f"{count(len(own), 'fill')}{how}: triangles up buy, triangles down sell."
-        + frame.note,
+        f"{count(len(own), 'fill')}{read}{merged}" + frame.note,
         paint, height=320, narrow_height=300,
     )  # fmt: skip
 
@@ -347,15 +358,15 @@ def _step(
     )
 
 
-def _binned(x: Floats, y: Floats, frame: TimeFrame) -> tuple[Floats, Floats]:
-    if x.size <= MARKERS_PER_SIDE:
+def _binned(x: Floats, y: Floats, frame: TimeFrame, bins: int) -> tuple[Floats, Floats]:
+    """Means of the points in each of `bins` equal times, where there are more points than bins."""
+    if x.size <= bins:
         return x, y
-    edges = np.linspace(frame.start_ns / DAY_NS, frame.end_ns / DAY_NS, MARKERS_PER_SIDE + 1)
-    bins = np.clip(np.digitize(x, edges) - 1, 0, MARKERS_PER_SIDE - 1)
-    n = np.bincount(bins, minlength=MARKERS_PER_SIDE)
+    edges = np.linspace(frame.start_ns / DAY_NS, frame.end_ns / DAY_NS, bins + 1)
+    own = np.clip(np.digitize(x, edges) - 1, 0, bins - 1)
+    n = np.bincount(own, minlength=bins)
     used = n > 0
-    at = np.bincount(bins, x, MARKERS_PER_SIDE)[used] / n[used]
-    return at, np.bincount(bins, y, MARKERS_PER_SIDE)[used] / n[used]
+    return np.bincount(own, x, bins)[used] / n[used], np.bincount(own, y, bins)[used] / n[used]
 
 
 def legend(axes: Axes) -> None:

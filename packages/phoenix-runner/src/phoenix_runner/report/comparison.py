@@ -199,6 +199,14 @@ def _verdict(
     best = ranked[0]
     gained = best.summary["equity"]["return"]
     winners = sum(c.summary["equity"]["return"] > 0 for c in ranked)
+    if ranges := _ranges(ranked):
+        return Verdict(
+            "bad" if winners == 0 else "open",
+            "The runs do not cover the same range of time, so their returns rank nothing: "
+            + ("none" if winners == 0 else str(winners))
+            + f" of {len(ranked)} made money.",
+            [ranges],
+        )
     if winners == 0:
         return Verdict(
             "bad",
@@ -215,6 +223,17 @@ def _verdict(
             _best_sentence(best, found, trials),
         ],
     )
+
+
+def _ranges(contenders: Sequence[Contender]) -> str:
+    """Who covers what, where that is not the same for all."""
+    if len({(c.start_ns, c.end_ns) for c in contenders}) == 1:
+        return ""
+    each = (
+        f"{c.label} from {date(format_utc(c.start_ns))} to {date(format_utc(c.end_ns))}"
+        for c in contenders
+    )
+    return f"{'; '.join(each)}. Run them over one range to rank them."
 
 
 def _best_sentence(best: Contender, found: Mapping[str, Mapping[str, Any]], trials: int) -> str:
@@ -279,7 +298,7 @@ def _results_table(ranked: Sequence[Contender], found: Mapping[str, Mapping[str,
         )
     few = any(too_few(found[c.label]["observations"]) for c in ranked)
     return Table(
-        "Results, best first",
+        "Results, highest return first",
         (f"No Sharpe ratio on fewer than {ENOUGH_DAYS} daily returns. " if few else "")
         + "Sharpe per year of 365 days. PSR: probability that the true ratio is above 0; DSR: the "
         "same against the best of all sets by luck. Turnover in multiples of equity a day; cost "
@@ -327,8 +346,6 @@ def _data_caveat(contenders: Sequence[Contender]) -> list[str]:
     notes = []
     if len({c.catalog_digest for c in contenders}) > 1:
         notes.append("The runs did not see the same catalog, so differences may be the data's.")
-    if len({(c.start_ns, c.end_ns) for c in contenders}) > 1:
-        notes.append("The runs do not cover the same range of time.")
     return notes
 
 

@@ -200,8 +200,8 @@ def _fold_section(result: WalkForwardResult, summary: Mapping[str, Any]) -> Sect
         blocks.append(overfitting_chart(pbo.relative_rank_counts, pbo.probability))
     return Section(
         "Fold by fold",
-        f"{result.kind.capitalize()} training. {result.selection} Objective: {result.objective}, "
-        "net of costs, on training data only.",
+        f"{result.kind.capitalize()} training. {result.selection} Objective, after costs and on "
+        f"training data only: {_objective(result.objective)}.",
         blocks,
     )
 
@@ -284,6 +284,16 @@ def _caveats(
         )
     known = [(g.what, format_utc(g.start_ns), format_utc(g.end_ns)) for g in gaps]
     return [*notes, *execution_sentences(runs[0].config), CANNOT_TELL, *gap_sentences(known)]
+
+
+def _objective(name: str) -> str:
+    """What training maximizes, in words.
+
+    >>> _objective("net"), _objective("return_over_drawdown")
+    ('net result', 'return over drawdown')
+    """
+    words = {"net": "net result", "sharpe": "Sharpe ratio of daily returns"}
+    return words.get(name, name.replace("_", " "))
 
 
 def _mean_bps(summary: Mapping[str, Any], key: str) -> str:

@@ -6,6 +6,7 @@ when the deflated Sharpe ratio reaches 95 % on at least [ENOUGH_DAYS][] daily re
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -112,6 +113,20 @@ def date(iso: str) -> str:
     """
     day, clock = iso.removesuffix("Z").split("T")
     return day if clock == "00:00:00" else f"{day} {clock[:5]}"
+
+
+def bounds(low: float, high: float) -> str:
+    """A range of values, lower end included, by what bounds it.
+
+    >>> inf = float("inf")
+    >>> bounds(-inf, 1.23456), bounds(1, 2), bounds(2, inf), bounds(-inf, inf)
+    ('below 1.235', '1 to 2', '2 and above', 'all')
+    """
+    if math.isinf(low) and math.isinf(high):
+        return "all"
+    if math.isinf(low):
+        return f"below {high:.4g}"
+    return f"{low:.4g} and above" if math.isinf(high) else f"{low:.4g} to {high:.4g}"
 
 
 def run_verdict(summary: Mapping[str, Any], refusals: Mapping[str, int]) -> Verdict:
