@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from phoenix_runner.bundle import read_json, verify_bundle
-from phoenix_runner.config import Search
+from phoenix_runner.config import Search, WalkForwardMode
 from phoenix_runner.errors import InterruptedRunError, NoDataError, StrategyFailedError, SuiteError
 from phoenix_runner.executors import Inline
 from phoenix_runner.fold_results import WalkForwardResult
@@ -20,7 +21,7 @@ from phoenix_runner.folds import FoldError
 from phoenix_runner.search import parameter_sets
 from phoenix_runner.suite import Suite, suite_from
 from phoenix_runner.tasks import TaskStore
-from phoenix_runner.walk_forward import Trial, choose, run_walk_forward, trial_variance
+from phoenix_runner.walk_forward import Trial, choose, fold_plan, run_walk_forward, trial_variance
 from small_catalog import BAR_TYPE, DAY, MINUTE, START, bar_rows, suite_values, write
 
 STEP = 30  # bars are written every half hour, as 1-minute bars with silence between
@@ -243,6 +244,21 @@ def test_a_strategy_that_raises_names_its_run_and_keeps_the_others(root: Path) -
     kept = list((runs / ".tasks").iterdir())
     assert len(kept) == 2  # the set that works, on each training range
     assert all(json.loads((k / "summary.json").read_text())["fills"] == 0 for k in kept)
+
+
+def test_the_purge_covers_the_time_stop_of_the_strategy() -> None:
+    def planned(**mode: str) -> int:
+        text = (Path(__file__).parents[3] / "configs/acceptance/phoenix_lpi_month.yaml").read_text()
+        values = yaml.safe_load(text)
+        values["mode"] |= mode
+        suite = suite_from(values, source="test")
+        assert isinstance(suite.config.mode, WalkForwardMode)
+        return fold_plan(suite, suite.config.mode).horizon_ns
+
+    assert planned(purge="10m", horizon="0s") == 10 * MINUTE  # 60 buckets of 10 s
+    assert planned(purge="1h", horizon="30m") == 30 * MINUTE
+    with pytest.raises(FoldError, match="longest holding"):
+        planned(purge="0s", horizon="0s")
 
 
 def test_a_fold_that_a_gap_swallows_is_left_out_and_named(tmp_path: Path) -> None:

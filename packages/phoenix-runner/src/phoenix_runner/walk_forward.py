@@ -280,7 +280,7 @@ def run_walk_forward(
 
 
 def fold_plan(suite: Suite, mode: WalkForwardMode) -> FoldPlan:
-    """The folds of a suite.
+    """The folds of a suite; its purge covers `mode.horizon` and the strategy's own time stop.
 
     Raises FoldError, or SuiteError where a test range would not begin and end at midnight UTC: a day
     in two folds would count twice.
@@ -294,7 +294,7 @@ def fold_plan(suite: Suite, mode: WalkForwardMode) -> FoldPlan:
         step_ns=None if mode.step is None else duration_ns(mode.step),
         purge_ns=duration_ns(mode.purge),
         embargo_ns=duration_ns(mode.embargo),
-        horizon_ns=duration_ns(mode.horizon),
+        horizon_ns=max(duration_ns(mode.horizon), suite.spec.longest_holding_ns(suite.settings)),
         kind=mode.folds,
     )
     first = plan.schedule().folds[0].test_start_ns
