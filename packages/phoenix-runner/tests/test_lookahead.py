@@ -179,7 +179,9 @@ def test_a_catalog_at_a_file_uri_is_checked_and_one_elsewhere_refused_before_any
     elsewhere = msgspec.structs.replace(
         moved.config, catalog=CatalogSection(path="s3://key:secret@bucket/c")
     )
-    with pytest.raises(SuiteError, match=r"local disk .*s3://bucket/c\); copy the catalog") as caught:
+    with pytest.raises(
+        SuiteError, match=r"local disk .*s3://bucket/c\); copy the catalog"
+    ) as caught:
         check_lookahead(replace(moved, config=elsewhere), say=said.append)
     assert caught.value.exit_code == 2
     assert said == []
