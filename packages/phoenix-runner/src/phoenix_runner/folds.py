@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from phoenix_runner.config import duration_text
 from phoenix_runner.errors import RunnerError
 
 _INT64_MAX = 2**63 - 1
@@ -117,8 +118,8 @@ class FoldPlan:
         needed, given = self.train_ns + self.embargo_ns + self.test_ns, self.end_ns - self.start_ns
         if needed > given:
             raise FoldError(
-                f"train_ns + embargo_ns + test_ns must fit the range of {given} ns (was {needed}); "
-                "use a longer range or shorter folds"
+                f"train + embargo + test must fit the range of {duration_text(given)} (was "
+                f"{duration_text(needed)}); use a longer range or shorter folds"
             )
 
     @property
