@@ -163,18 +163,6 @@ def test_a_suite_without_a_strategy_runs_ema_cross(tmp_path: Path) -> None:
         ("funding: flat", ("funding: flat\nmode: {kind: sweep, search: {parameters: "
          "{strategy.config.fast_bars: [5, 10, 5]}}}"),
          "parameters must have each value of strategy.config.fast_bars once (had 5 twice)"),
-        ("funding: flat", ("funding: flat\nmode: {kind: walk_forward, train: 2d, test: 2d, step: 1d, "
-         "search: {parameters: {strategy.config.fast_bars: [5]}}}"),
-         "at $.mode: step must be at least test, 2d (was 1d)"),
-        ("funding: flat", ("funding: flat\nmode: {kind: walk_forward, train: 2d, test: 0d, "
-         "search: {parameters: {strategy.config.fast_bars: [5]}}}"),
-         "at $.mode: train and test must be longer than nothing (were 2d and 0d)"),
-        ("funding: flat", ("funding: flat\nmode: {kind: walk_forward, train: 2d, test: 1d, "
-         "horizon: 1h, search: {parameters: {strategy.config.fast_bars: [5]}}}"),
-         "at $.mode: purge must be at least horizon, 1h (was 0s)"),
-        ("funding: flat", ("funding: flat\nmode: {kind: walk_forward, train: 2d, test: 1d, "
-         "purge: 2d, search: {parameters: {strategy.config.fast_bars: [5]}}}"),
-         "at $.mode: purge must be shorter than train, 2d (was 2d)"),
         ('schema_version: "1"', 'schema_version: "2"', "expected one of '1', was \"2\""),
     ],
 )  # fmt: skip

@@ -249,27 +249,6 @@ class WalkForwardMode(Section, frozen=True, kw_only=True, tag_field="kind", tag=
             value = getattr(self, name)
             if value is not None:
                 duration_ns(value)
-        train, test, purge = (duration_ns(v) for v in (self.train, self.test, self.purge))
-        if not (train and test):
-            raise ValueError(
-                f"train and test must be longer than nothing (were {self.train} and {self.test}); "
-                '"30d" and "7d" are usual'
-            )
-        if self.step is not None and duration_ns(self.step) < test:
-            raise ValueError(
-                f"step must be at least test, {self.test} (was {self.step}); test ranges that overlap "
-                "would count days twice"
-            )
-        if purge < duration_ns(self.horizon):
-            raise ValueError(
-                f"purge must be at least horizon, {self.horizon} (was {self.purge}); else training "
-                "knows part of the test"
-            )
-        if purge >= train:
-            raise ValueError(
-                f"purge must be shorter than train, {self.train} (was {self.purge}); nothing would be "
-                "left to train on"
-            )
 
 
 class SweepMode(Section, frozen=True, kw_only=True, tag_field="kind", tag="sweep"):

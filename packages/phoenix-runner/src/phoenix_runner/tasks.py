@@ -156,10 +156,11 @@ def _screen(request: Mapping[str, Any]) -> Files:
 
 
 class TaskStore:
-    """Finished tasks of an output folder, by identity and kind."""
+    """Finished tasks of an output folder, by identity and kind; `fresh` takes none from before."""
 
-    def __init__(self, output: Path) -> None:
+    def __init__(self, output: Path, *, fresh: bool = False) -> None:
         self._root = output / ".tasks"
+        self._fresh = fresh
 
     def _folder(self, task: AnyTask) -> Path:
         return self._root / task.identity
@@ -167,7 +168,7 @@ class TaskStore:
     def load(self, task: AnyTask) -> Files | None:
         """The files of a task that was finished before."""
         folder = self._folder(task)
-        if not folder.is_dir():
+        if self._fresh or not folder.is_dir():
             return None
         return {path.name: path.read_bytes() for path in folder.iterdir()}
 

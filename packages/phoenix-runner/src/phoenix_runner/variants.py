@@ -142,7 +142,7 @@ def run_variants(
         )
         for variant in variants
     ]
-    store = TaskStore(Path(output.dir))
+    store = TaskStore(Path(output.dir), fresh=overwrite)
     found = run_tasks(tasks, executor, store, progress=progress)
     rows = [_row(variant, files) for variant, files in zip(variants, found, strict=True)]
     with BundleWriter(folder) as bundle:
