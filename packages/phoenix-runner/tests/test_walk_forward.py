@@ -22,6 +22,7 @@ from phoenix_runner.search import parameter_sets
 from phoenix_runner.suite import Suite, suite_from
 from phoenix_runner.tasks import TaskStore
 from phoenix_runner.walk_forward import Trial, choose, fold_plan, run_walk_forward, trial_variance
+from phoenix_schemas.errors import ConfigError
 from small_catalog import BAR_TYPE, DAY, MINUTE, START, bar_rows, suite_values, write
 
 STEP = 30  # bars are written every half hour, as 1-minute bars with silence between
@@ -143,13 +144,35 @@ def test_purge_and_embargo_keep_ranges_apart(root: Path) -> None:
 @pytest.mark.parametrize(
     ("mode", "kind", "words"),
     [
-        ({"step": "12h", "test": "1d"}, FoldError, "step_ns must be at least test_ns"),
-        ({"horizon": "2h"}, FoldError, "purge_ns must be at least the longest holding"),
-        ({"train": "30d"}, FoldError, "must fit the range"),
+        (
+            {"step": "12h", "test": "1d"},
+            FoldError,
+            r"mode.step must be at least mode.test, 1d \(was 12h\)",
+        ),
+        ({"horizon": "2h"}, FoldError, r"mode.purge .* horizon, 2h \(was 0s\)"),
+        ({"test": "0d"}, FoldError, r"mode.test must be positive \(was 0s\)"),
+        ({"purge": "2d"}, FoldError, r"mode.purge must be shorter than mode.train, 2d \(was 2d\)"),
+        (
+            {"train": "30d"},
+            FoldError,
+            r"mode.embargo \+ mode.test must fit the range of 4d \(was 31d\)",
+        ),
+        ({"test": "36h"}, SuiteError, r"test must be whole days.*\(was 36h\)"),
         ({"embargo": "1h"}, SuiteError, "must be whole days"),
         ({"parameters": {"strategy.config.slow": [3]}}, SuiteError, "did you mean 'slow_bars'"),
         ({"parameters": {"strategy.confg.slow_bars": [3]}}, SuiteError, "must be a key path"),
         ({"parameters": {"strategy.config.slow_bars": [3, 1]}}, SuiteError, "slow_bars=1"),
+        ({"parameters": {"strategy.config.slow_bars": [3, 5, 3]}}, ConfigError, "had 3 twice"),
+        (
+            {"parameters": {"strategy.config.trade_size": ["0.1", "0.10"]}},
+            SuiteError,
+            "the same as",
+        ),
+        (
+            {"parameters": {"time.start_utc": ["2024-01-29", "2024-01-28"]}},
+            SuiteError,
+            "time.start_utc: parameter must be one that can differ",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_before_any_run(

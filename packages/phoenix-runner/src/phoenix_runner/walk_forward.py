@@ -36,7 +36,7 @@ from phoenix_runner.bundle import (
     read_json,
 )
 from phoenix_runner.catalog_series import Catalog
-from phoenix_runner.config import WalkForwardMode, duration_ns
+from phoenix_runner.config import WalkForwardMode, duration_ns, duration_text
 from phoenix_runner.environment import describe_environment
 from phoenix_runner.errors import NoDataError, SuiteError
 from phoenix_runner.experiment import (
@@ -64,6 +64,7 @@ from phoenix_runner.search import (
     ParameterSet,
     describe,
     parameter_sets,
+    refuse_equal,
     short,
     with_parameters,
 )
@@ -162,6 +163,10 @@ def run_walk_forward(
     schedule = fold_plan(suite, mode).schedule()
     folds, without_data = _with_data(suite, schedule.folds)
     sets = parameter_sets(mode.search, suite.config.determinism_seed)
+    screen = mode.search.screen
+    if screen is not None:
+        check_screenable(suite, sets)
+    refuse_equal(suite, [(describe(s), s) for s in sets])
 
     section = suite.config.time
     store = TaskStore(Path(output.dir), fresh=overwrite)
@@ -172,12 +177,10 @@ def run_walk_forward(
         return run_tasks(tasks, executor, store, progress=progress)
 
     # What is tried on each training range: every set, or the best of a screen.
-    screen = mode.search.screen
     screened: list[list[Trial]] = []
     tried = [list(range(len(sets))) for _ in folds]
     series: list[Mapping[str, Any]] = []  # daily returns of every set over the whole range
     if screen is not None:
-        check_screenable(suite, sets)
         whole = [section.start_ns, section.end_ns] if _has_overfitting(mode, suite, sets) else []
         ranges = [(f.train_start_ns, f.train_end_ns) for f in folds]
         labels = [f"fold {f.index} screen" for f in folds]
@@ -306,7 +309,7 @@ def fold_plan(suite: Suite, mode: WalkForwardMode) -> FoldPlan:
         if ns % NS_PER_DAY:
             raise SuiteError(
                 f"mode: {name} must be whole days, so that test ranges begin and end at midnight "
-                f"UTC (was {format_utc(ns) if ns == first else f'{ns} ns'}); use days"
+                f"UTC (was {format_utc(ns) if ns == first else duration_text(ns)}); use days"
             )
     return plan
 
