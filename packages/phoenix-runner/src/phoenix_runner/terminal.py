@@ -12,7 +12,7 @@ from rich.table import Table
 
 from phoenix_runner.bundle import read_json
 from phoenix_runner.experiment import Published
-from phoenix_runner.report.wording import ENOUGH_DAYS, count
+from phoenix_runner.report.wording import bounds, count, too_few
 from phoenix_runner.research.costs import cost_row
 from phoenix_runner.research.decay import DecayRow, Estimate
 from phoenix_runner.research.labels import horizon_name
@@ -39,7 +39,7 @@ def describe(done: Published) -> str:
             f"{assumed['spread_bps']} bps and slippage of {assumed['slippage_bps']} bps"
         )
     if s["gaps"]:
-        lines.append(f"{len(s['gaps'])} gaps in the data, shaded in the report")
+        lines.append(f"{count(len(s['gaps']), 'gap')} in the data, shaded in the report")
     if done.reused:
         lines.append("already finished before; --overwrite runs it again")
     if done.address is not None:
@@ -53,7 +53,7 @@ def _single(s: dict[str, Any]) -> list[str]:
     sharpe, days = figures["returns"]["sharpe_annual"], figures["returns"]["days"]
     ratio = (
         f"no Sharpe ratio over {count(days, 'day')}"
-        if sharpe is None or days < ENOUGH_DAYS
+        if sharpe is None or too_few(days)
         else f"Sharpe (daily, 365) {sharpe:.2f} over {days} days"
     )
     share = float(s["net"]) / float(s["starting_equity"])
@@ -74,7 +74,7 @@ def _walk_forward(s: dict[str, Any]) -> list[str]:
     days = figures["returns"]["days"]
     skill = (
         f"no Sharpe ratio over {count(days, 'day')}"
-        if days < ENOUGH_DAYS
+        if too_few(days)
         else "deflated Sharpe ratio " + ("undefined" if deflated is None else f"{deflated:.0%}")
     )
     return [
@@ -181,18 +181,25 @@ def comparison_table(folders: Sequence[Path], differences: Sequence[dict[str, An
 
 
 def contest_table(done: Mapping[str, Published]) -> str:
-    """Results of several suites, side by side."""
+    """Results of several suites, side by side; that their ranges differ is said before."""
+    ranges = {(run.summary["trading_start_utc"], run.summary["end_utc"]) for run in done.values()}
+    warning = (
+        "the suites do not cover the same range of time: their returns rank nothing\n"
+        if len(ranges) > 1
+        else ""
+    )
     table = Table("suite", "return", "net", "gross", "fees", "spread", "fills", "deflated Sharpe")
     for name, run in done.items():
         s = run.summary
         figures = s["figures"]
-        deflated = figures["inference"]["deflated"]
+        deflated, days = figures["inference"]["deflated"], figures["returns"]["days"]
+        skill = "undefined" if deflated is None else f"{deflated:.0%}"
         table.add_row(
             name, f"{figures['equity']['return']:+.3%}",
             *(_money(s[k]) for k in ("net", "gross", "fees", "spread")),
-            str(s["fills"]), "undefined" if deflated is None else f"{deflated:.0%}",
+            str(s["fills"]), too_few(days) or skill,
         )  # fmt: skip
-    return _render(table)
+    return warning + _render(table)
 
 
 def decay_table(found: Mapping[str, Sequence[DecayRow]]) -> str:
@@ -225,7 +232,7 @@ def regime_tables(tables: Sequence[RegimeTable]) -> str:
         )
         for row in found.rows:
             table.add_row(
-                f"{row.low:.4g} to {row.high:.4g}", str(row.count), f"{row.total:,.2f}",
+                bounds(row.low, row.high), str(row.count), f"{row.total:,.2f}",
                 "" if row.mean is None else f"{row.mean:,.4f}",
                 "" if row.share_positive is None else f"{row.share_positive:.0%}",
             )  # fmt: skip
