@@ -150,15 +150,18 @@ def test_a_lost_scheduler_is_said_in_one_line_and_the_same_command_goes_on(
     address, process = scheduler
     path = str(suite(catalog, tmp_path))
     command = [*PHOENIX, "run", path, "--executor", "dask", "--scheduler", address]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as run:
-        assert run.stderr is not None
-        while "1 of " not in (line := run.stderr.readline()):
-            assert line, "it ended by itself"
-        process.kill()
-        _, err = run.communicate(timeout=120)
-    assert run.returncode == 1
-    assert "Traceback" not in err
-    assert "the same command goes on from there" in err.splitlines()[-1]
+    log = tmp_path / "log.txt"
+    with log.open("w") as err, subprocess.Popen(command, stdout=DEVNULL, stderr=err) as run:
+        try:
+            wait_for(lambda: "1 of " in log.read_text() or run.poll() is not None)
+            process.kill()
+            run.wait(timeout=120)
+        finally:
+            run.kill()
+    said = log.read_text()
+    assert run.returncode == 1, said
+    assert "Traceback" not in said
+    assert "the same command goes on from there" in said.splitlines()[-1]
     again = subprocess.run([*PHOENIX, "run", path], capture_output=True, text=True, check=True)
     assert "kept from before" in again.stderr.splitlines()[0]
     [folder] = (tmp_path / "runs").glob("[0-9a-f]*")

@@ -207,6 +207,7 @@ def write_walk_forward(
         dropped=DroppedFold(
             test_start_ns=schedule.dropped.test_start_ns, test_end_ns=schedule.dropped.test_end_ns
         ),
+        without_data=[DroppedFold(test_start_ns=START, test_end_ns=START + DAY)],
         overfitting=OverfittingResult.of(pbo, source="Replays of all sets over the whole range."),
     ).write(folder)  # fmt: skip
     return folder

@@ -20,8 +20,10 @@ from phoenix_runner.bundle import (
     find_run,
     finished_runs,
     is_finished,
+    read_json,
     verify_bundle,
 )
+from phoenix_runner.environment import deciding_code
 from phoenix_runner.errors import BundleError, NoDataError, RunnerError, StrategyFailedError
 from phoenix_runner.experiment import run_suite
 from phoenix_runner.suite import suite_from
@@ -118,6 +120,27 @@ def test_what_decides_the_result_decides_the_id(root: Path) -> None:
     changed.add(run(root).folder.name)
     assert len(changed | {base}) == 5
     assert experiment_id({"a": 1}) != experiment_id({"a": 2})
+
+
+def test_edited_code_is_another_experiment(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "own_strategies"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "reversal.py").write_text("SPEC = 1\n")
+    (tmp_path / "own_file.py").write_text("SPEC = 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    names = ("own_strategies.reversal:SPEC", "own_file:SPEC", "ema_cross")
+    seen = [deciding_code(name) for name in names]
+    assert seen == [deciding_code(name) for name in names]
+    (package / "beside.py").write_text("LIMIT = 2\n")
+    (tmp_path / "own_file.py").write_text("SPEC = 2\n")
+    own, file, known = (deciding_code(name) for name in names)
+    assert own["own_strategies.reversal"] != seen[0]["own_strategies.reversal"]
+    assert file["own_file"] != seen[1]["own_file"]
+    assert known == seen[2] == {"phoenix": own["phoenix"]}
+    assert read_json(run(root).folder, "experiment.json")["code"] == known
 
 
 def test_a_finished_experiment_is_not_run_again_unless_asked(root: Path) -> None:

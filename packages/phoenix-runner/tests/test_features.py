@@ -11,12 +11,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from phoenix_runner.bundle import bundle_hash
-from phoenix_runner.errors import NoDataError, SuiteError
+from phoenix_runner.errors import BundleError, NoDataError, SuiteError
+from phoenix_runner.executors import Inline
 from phoenix_runner.experiment import run_suite
+from phoenix_runner.fills import round_trips
+from phoenix_runner.report.bundle_files import read_bundle
 from phoenix_runner.research.features import make_dataset, write_dataset
 from phoenix_runner.research.market import observed
 from phoenix_runner.research.studies import run_decay, run_regimes
 from phoenix_runner.suite import Suite, suite_from
+from phoenix_runner.variants import run_variants
 from small_catalog import (
     BAR_TYPE,
     HOUR,
@@ -134,6 +138,64 @@ def test_results_are_split_by_what_was_known_at_entry(
     assert total == pytest.approx(float(done.summary["net"]), abs=1e-6)
     assert (folder / "report.html").is_file()
     assert folder.name == f"regimes-{done.folder.name}"
+
+
+def test_a_rate_holds_for_the_trips_that_begin_after_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("phoenix_runner.experiment.write_report", lambda folder: folder)
+    # The last rate before the end is that of midnight; no other follows within the range.
+    write(root, "FundingRateUpdate", [
+        {"ts": START, "rate": "0.0002", "interval": 480}])  # fmt: skip
+    strategy = {"config": {"fast_bars": 2, "slow_bars": 5}}
+    done = run_suite(suite_over(root, strategy=strategy))
+    [funding] = [t for t in run_regimes(done.folder)[1] if t.variable == "funding"]
+    assert funding.unknown == 0
+    trips = done.summary["figures"]["trades"]["count"]
+    assert sum(row.count for row in funding.rows) == trips > 5
+
+
+def test_each_instruments_trips_are_split_by_its_own_market(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("phoenix_runner.experiment.write_report", lambda folder: folder)
+    other = "AVAXUSDT-PERP.BINANCE"
+    rows = [quote(START + i * MINUTE, f"{30 + i % 11}.0000", f"{30 + i % 11}.0300", "50")
+            for i in range(360)]  # fmt: skip
+    write(root, "QuoteTick", rows, other, price_precision=4, size_precision=0)
+    closes = [f"{30 + i % 11}.0000" for i in range(360)]
+    write(root, "Bar", bar_rows(closes), f"{other}-1-MINUTE-LAST-EXTERNAL",
+          price_precision=4, size_precision=0)  # fmt: skip
+    values = suite_over(root).to_builtins()
+    values["universe"]["instrument_ids"] = [INSTRUMENT, other]
+    values["strategy"]["config"] = {"fast_bars": 2, "slow_bars": 5, "trade_size": "1"}
+    done = run_suite(suite_from(values, source="test"))
+    trips = [t for t in round_trips(read_bundle(done.folder).record.fills) if t.exit_ns is not None]
+    tables = {t.variable: t for t in run_regimes(done.folder)[1]}
+    for name in (INSTRUMENT, other):
+        spread = tables[f"spread of {name}"]
+        own = [float(t.net) for t in trips if t.instrument_id == name]
+        assert len(own) > 5
+        assert sum(row.count for row in spread.rows) + spread.unknown == len(own)
+        assert sum(row.total for row in spread.rows) == pytest.approx(sum(own), abs=1e-6)
+    # 0.03 on 30 to 40 is 7.5 to 10 bps; BTC's spreads are a hundredth of that.
+    assert all(7 < row.low < 11 for row in tables[f"spread of {other}"].rows[1:])
+    assert all(row.low < 1 for row in tables[f"spread of {INSTRUMENT}"].rows[1:])
+
+
+def test_regimes_are_of_one_whole_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("phoenix_runner.experiment.write_report", lambda folder: folder)
+    done = run_suite(suite_over(root, strategy={"config": {"fast_bars": 2, "slow_bars": 5}}))
+    summary = done.folder / "summary.json"
+    honest = summary.read_text("utf-8")
+    summary.write_text(honest.replace(f'"net": "{done.summary["net"]}"', '"net": "12"'), "utf-8")
+    with pytest.raises(BundleError, match="must be as the run left them"):
+        run_regimes(done.folder)
+
+    mode = {"kind": "sweep", "search": {"parameters": {"strategy.config.slow_bars": [20, 30]}}}
+    folder = run_variants(suite_over(root, mode=mode), Inline()).folder
+    with pytest.raises(SuiteError, match=r"must be a single run \(was sweep"):
+        run_regimes(folder)
 
 
 def test_a_strategy_that_says_nothing_has_no_features(root: Path) -> None:

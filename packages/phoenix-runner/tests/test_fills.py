@@ -179,9 +179,9 @@ def test_markouts_are_signed_and_count_what_is_missing() -> None:
 
 def test_sampling_takes_the_last_known_value_never_a_later_one() -> None:
     ts, values = [10, 20, 20, 30], [1.0, 2.0, 3.0, 4.0]
-    at = [9, 10, 19, 20, 25, 30, 31]
+    at = [9, 10, 19, 20, 25, 30, 35, 36]
     found = sample_asof(ts, values, at, max_age_ns=5)
-    assert np.array_equal(found, [np.nan, 1.0, np.nan, 3.0, 3.0, 4.0, np.nan], equal_nan=True)
+    assert np.array_equal(found, [np.nan, 1.0, np.nan, 3.0, 3.0, 4.0, 4.0, np.nan], equal_nan=True)
     assert np.isnan(sample_asof([], [], at, max_age_ns=5)).all()
     with pytest.raises(FillError, match="must not decrease"):
         sample_asof([2, 1], [0.0, 0.0], [3], max_age_ns=1)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pytest
 from phoenix_runner.catalog_series import Catalog, StoredSeries, init_times
 from phoenix_runner.cli import run_command
+from phoenix_runner.config import CatalogSection
 from phoenix_runner.errors import SuiteError
 from phoenix_runner.research.altered_catalog import altered, cut
 from phoenix_runner.research.lookahead import LookaheadError, check_lookahead, compare_warmups
@@ -150,3 +153,35 @@ def test_copies_keep_the_past_and_change_or_drop_the_rest(tmp_path: Path) -> Non
     bars = read(other, "Bar", BAR_TYPE).slice(5, 1).to_pylist()[0]
     assert bars["low"] <= bars["close"] <= bars["high"]
     assert read(other, "BinanceFundingRate").slice(5, 1)["rate"][0].as_py() == Decimal("-0.0001")
+
+
+def test_a_cut_may_leave_nothing_of_a_rare_type(root: Path) -> None:
+    # Funding falls at 02:30 alone: before the cut at 02:00 the catalog has none of it.
+    write(root, "FundingRateUpdate", [{"ts": START + 150 * MINUTE, "rate": "0.0001"}])
+    checks = check_lookahead(suite_of(root, "ema_cross", funding="settle"), cuts=1)
+    assert [c.kind for c in checks] == ["cut", "altered"]
+
+
+def test_a_catalog_at_a_file_uri_is_checked_and_one_elsewhere_refused_before_any_work(
+    root: Path,
+) -> None:
+    values = suite_of(root, "ema_cross").to_builtins()
+    values["catalog"] = {"path": f"file://{root}"}
+    assert len(check_lookahead(suite_from(values, source="test"), cuts=1)) == 2
+    # The plain path in a strategy's own settings is the same folder: a cheater finds the copy too.
+    values = suite_of(root, "cheating_strategies:NEXT_BAR").to_builtins()
+    values["catalog"] = {"path": f"file://{root}"}
+    with pytest.raises(LookaheadError, match="must not depend on later data"):
+        check_lookahead(suite_from(values, source="test"))
+
+    said: list[str] = []
+    moved = suite_of(root, "ema_cross")
+    elsewhere = msgspec.structs.replace(
+        moved.config, catalog=CatalogSection(path="s3://key:secret@bucket/c")
+    )
+    with pytest.raises(
+        SuiteError, match=r"local disk .*s3://bucket/c\); copy the catalog"
+    ) as caught:
+        check_lookahead(replace(moved, config=elsewhere), say=said.append)
+    assert caught.value.exit_code == 2
+    assert said == []

@@ -140,11 +140,11 @@ def test_regimes_are_those_known_at_the_start() -> None:
         "spread", [99, 100, 150, 201, 999], [1.0, 2.0, -3.0, 4.0, 5.0], regime_ts,
         [1.0, 2.0, 3.0], max_age_ns=100, edges=[1.5, 2.5],
     )  # fmt: skip
-    # 201 and 999 lie after the last regime value: nothing says it still held.
+    # 201 lies after the last regime value, which was known then; at 999 it is too old.
     assert [(r.count, r.total, r.share_positive) for r in table.rows] == [
-        (1, 1.0, 1.0), (2, -1.0, 0.5), (0, 0.0, None),
+        (1, 1.0, 1.0), (2, -1.0, 0.5), (1, 4.0, 1.0),
     ]  # fmt: skip
-    assert table.unknown == 2
+    assert table.unknown == 1
     assert not table.edges_from_sample
     assert (table.rows[0].low, table.rows[-1].high) == (-math.inf, math.inf)
 

@@ -25,6 +25,7 @@ strategy:
   name: ema_cross
   config:
     fast_bars: 10
+    trade_size: 10
 execution:
   bar_execution: {spread_bps: 2}
 funding: flat
@@ -58,8 +59,9 @@ def test_defaults_are_written_out_and_the_resolved_suite_is_itself_a_suite(tmp_p
 def test_a_suite_without_a_strategy_runs_ema_cross(tmp_path: Path) -> None:
     values = yaml.safe_load(BARS)
     del values["strategy"]
+    values["universe"]["instrument_ids"] = ["BTCUSDT-PERP.BINANCE"]
     suite = load(tmp_path, yaml.safe_dump(values))
-    assert (suite.spec.name, suite.traded) == ("ema_cross", ["AVAXUSDT-PERP.BINANCE"])
+    assert (suite.spec.name, suite.traded) == ("ema_cross", ["BTCUSDT-PERP.BINANCE"])
 
 
 @pytest.mark.parametrize(
@@ -117,7 +119,50 @@ def test_a_suite_without_a_strategy_runs_ema_cross(tmp_path: Path) -> None:
         ("funding: flat", "funding: flat\nsignals: [{id: vpin, version: 1}]",
          "'vpin' must be an estimator of ema_cross (it uses: none)"),
         ("funding: flat", "funding: flat\ndeterminism_seed: -1", "expected int >= 0, was -1"),
-        ("funding: flat", "funding: flat\nfunding: off", ":17: key 'funding' must appear once"),
+        ("funding: flat", "funding: flat\nfunding: off", ":18: key 'funding' must appear once"),
+        ("leverage: 5", "starting_balances: [0 USDT]",
+         "at $.universe: starting_balances must be more than nothing (was '0 USDT'); \"10000 USDT\""),
+        ("leverage: 5", "starting_balances: [100 USDT, 200 USDT]",
+         "starting_balances must be one amount (was 100 USDT, 200 USDT)"),
+        ("leverage: 5", "starting_balances: [1 BTC]",
+         "at $.universe.starting_balances: must be in USDT, in which the universe settles (was '1 BTC'"),
+        ("leverage: 5", "starting_balances: [100 XYZQ]", "must be in USDT, in which the universe"),
+        ("leverage: 5", "starting_balances: [99999999999999999999999 USDT]",
+         "must be an amount that USDT can hold"),
+        ("leverage: 5", "starting_balances: [0.0000000001 USDT]", "must be an amount that USDT can"),
+        ("leverage: 5", "base_currency: EURX",
+         "at $.universe.base_currency: must be USDT, in which the universe settles (was EURX)"),
+        ("leverage: 5", "base_currency: BTC", "must be USDT, in which the universe settles (was BTC"),
+        ("trade_size: 10", 'trade_size: "0.5"',
+         "at $.strategy.config.trade_size: must be at least 1, the smallest order in AVAXUSDT-PERP"),
+        ("  bar_execution: {spread_bps: 2}",
+         "  bar_execution: {spread_bps: 2}\n  fees: {source: rates, maker: 0.0002, taker: -0.001}",
+         (":17: at $.execution.fees: taker must be a fraction of notional from 0 to below 0.01 (was "
+         "-0.001); 0.0005 is typical")),
+        ("  bar_execution: {spread_bps: 2}",
+         "  bar_execution: {spread_bps: 2}\n  fees: {source: rates, maker: 0.0002, taker: 0.05}",
+         "taker must be a fraction of notional from 0 to below 0.01 (was 0.05)"),
+        ("  bar_execution: {spread_bps: 2}",
+         "  bar_execution: {spread_bps: 2}\n  fees: {source: rates, maker: -0.0006, taker: 0.0005}",
+         ("maker must be a fraction of notional below 0.01, and as a rebate at most the taker's fee "
+         "0.0005 (was -0.0006); 0.0002 is typical")),
+        ("  bar_execution: {spread_bps: 2}",
+         "  bar_execution: {spread_bps: 2}\n  fees: {source: rates, maker: 0.02, taker: 0.0005}",
+         "maker must be a fraction of notional below 0.01"),
+        ("  bar_execution: {spread_bps: 2}",
+         "  bar_execution: {spread_bps: 2}\n  fees: {source: rates, maker: NaN, taker: 0.0005}",
+         "maker must be a fraction of notional below 0.01"),
+        ("funding: flat", "funding: {mode: settle, flat_rate: 0.0003}",
+         "at $.funding: flat_rate must go with mode: flat (was settle, which does not use it)"),
+        ("funding: flat", "funding: {mode: 'off', interval_hours: 1}",
+         "at $.funding: interval_hours must go with mode: flat (was off"),
+        ("funding: flat", "funding: {mode: flat, flat_rate: 1}",
+         "flat_rate must be a fraction of notional within 0.05 either way (was 1); 0.0001"),
+        ("funding: flat", "funding: flat\ndeterminism_seed: 99999999999999999999999",
+         "at $.determinism_seed: expected int <= 9223372036854775807"),
+        ("funding: flat", ("funding: flat\nmode: {kind: sweep, search: {parameters: "
+         "{strategy.config.fast_bars: [5, 10, 5]}}}"),
+         "parameters must have each value of strategy.config.fast_bars once (had 5 twice)"),
         ('schema_version: "1"', 'schema_version: "2"', "expected one of '1', was \"2\""),
     ],
 )  # fmt: skip

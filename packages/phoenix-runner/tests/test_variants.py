@@ -117,3 +117,34 @@ def test_an_unknown_key_in_a_variant_is_refused(root: Path) -> None:
     mode = {"kind": "ablation", "variants": {"as written": {}}}
     with pytest.raises(SuiteError, match="must not name a variant 'as written'"):
         run_variants(suite_over(root, mode), Inline())
+
+
+@pytest.mark.parametrize(
+    ("variants", "message"),
+    [
+        ({"elsewhere": {"output.dir": "other"}}, "output.dir: parameter must be one that can differ"),
+        ({"other data": {"catalog.path": "other"}}, "catalog.path: parameter must be one that can"),
+        ({"later": {"time.start_utc": "2024-01-28T00:10:00Z"}}, "time.start_utc: parameter must be"),
+        ({"later": {"time": {}}}, "time: parameter must be one that can differ"),
+        ({"same": {"strategy.config.fast_bars": 2}}, r"^same: .* \(are the same as as written\)"),
+        ({"one": {"strategy.config.fast_bars": 3}, "two": {"strategy.config.fast_bars": 3}},
+         r"^two: .* \(are the same as one\); drop one of the two"),
+    ],
+)  # fmt: skip
+def test_a_variant_without_effect_is_refused(
+    root: Path, variants: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SuiteError, match=message):
+        variants_of(suite_over(root, {"kind": "ablation", "variants": variants}))
+
+
+def test_a_warm_up_may_be_a_variant(root: Path) -> None:
+    mode = {"kind": "ablation", "variants": {"warmed": {"time.warmup": "1h"}}}
+    assert [v.label for v in variants_of(suite_over(root, mode))] == ["as written", "warmed"]
+
+
+def test_sets_that_mean_the_same_are_refused(root: Path) -> None:
+    parameters = {"strategy.config.trade_size": ["0.01", "0.010"]}
+    mode = {"kind": "sweep", "search": {"parameters": parameters}}
+    with pytest.raises(SuiteError, match=r"trade_size=0.010: .*same as trade_size=0.01\)"):
+        run_variants(suite_over(root, mode), Inline())

@@ -11,16 +11,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from phoenix_runner.bundle import read_json, verify_bundle
-from phoenix_runner.config import Search
-from phoenix_runner.errors import InterruptedRunError, StrategyFailedError, SuiteError
+from phoenix_runner.config import Search, WalkForwardMode
+from phoenix_runner.errors import InterruptedRunError, NoDataError, StrategyFailedError, SuiteError
 from phoenix_runner.executors import Inline
 from phoenix_runner.fold_results import WalkForwardResult
 from phoenix_runner.folds import FoldError
 from phoenix_runner.search import parameter_sets
 from phoenix_runner.suite import Suite, suite_from
 from phoenix_runner.tasks import TaskStore
-from phoenix_runner.walk_forward import Trial, choose, run_walk_forward, trial_variance
+from phoenix_runner.walk_forward import Trial, choose, fold_plan, run_walk_forward, trial_variance
+from phoenix_schemas.errors import ConfigError
 from small_catalog import BAR_TYPE, DAY, MINUTE, START, bar_rows, suite_values, write
 
 STEP = 30  # bars are written every half hour, as 1-minute bars with silence between
@@ -37,11 +39,15 @@ def closes(days: int, drift: list[float]) -> list[str]:
     return found
 
 
-def write_market(root: Path, drift: list[float]) -> None:
+def write_market(root: Path, drift: list[float], without: int | None = None) -> None:
+    """A file for each day, but for one `without`."""
     rows = bar_rows(closes(len(drift), drift))
     for i, row in enumerate(rows):
         row["ts"] = START + (i * STEP + 1) * MINUTE - 1_000_000
-    write(root, "Bar", rows, BAR_TYPE)
+    bars = 1440 // STEP
+    for day in range(len(drift)):
+        if day != without:
+            write(root, "Bar", rows[day * bars : (day + 1) * bars], BAR_TYPE)
 
 
 def suite_over(root: Path, **mode: Any) -> Suite:
@@ -138,13 +144,35 @@ def test_purge_and_embargo_keep_ranges_apart(root: Path) -> None:
 @pytest.mark.parametrize(
     ("mode", "kind", "words"),
     [
-        ({"step": "12h", "test": "1d"}, FoldError, "step_ns must be at least test_ns"),
-        ({"horizon": "2h"}, FoldError, "purge_ns must be at least the longest holding"),
-        ({"train": "30d"}, FoldError, "must fit the range"),
+        (
+            {"step": "12h", "test": "1d"},
+            FoldError,
+            r"mode.step must be at least mode.test, 1d \(was 12h\)",
+        ),
+        ({"horizon": "2h"}, FoldError, r"mode.purge .* horizon, 2h \(was 0s\)"),
+        ({"test": "0d"}, FoldError, r"mode.test must be positive \(was 0s\)"),
+        ({"purge": "2d"}, FoldError, r"mode.purge must be shorter than mode.train, 2d \(was 2d\)"),
+        (
+            {"train": "30d"},
+            FoldError,
+            r"mode.embargo \+ mode.test must fit the range of 4d \(was 31d\)",
+        ),
+        ({"test": "36h"}, SuiteError, r"test must be whole days.*\(was 36h\)"),
         ({"embargo": "1h"}, SuiteError, "must be whole days"),
         ({"parameters": {"strategy.config.slow": [3]}}, SuiteError, "did you mean 'slow_bars'"),
         ({"parameters": {"strategy.confg.slow_bars": [3]}}, SuiteError, "must be a key path"),
         ({"parameters": {"strategy.config.slow_bars": [3, 1]}}, SuiteError, "slow_bars=1"),
+        ({"parameters": {"strategy.config.slow_bars": [3, 5, 3]}}, ConfigError, "had 3 twice"),
+        (
+            {"parameters": {"strategy.config.trade_size": ["0.1", "0.10"]}},
+            SuiteError,
+            "the same as",
+        ),
+        (
+            {"parameters": {"time.start_utc": ["2024-01-29", "2024-01-28"]}},
+            SuiteError,
+            "time.start_utc: parameter must be one that can differ",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_before_any_run(
@@ -173,14 +201,14 @@ def test_random_search_draws_distinct_sets_by_seed() -> None:
         parameter_sets(Search(parameters=search.parameters, method="random", samples=101), 0)
 
 
-def test_trial_variance_is_across_sets_of_their_mean_over_folds() -> None:
+def test_trial_variance_is_across_the_sets_of_each_fold() -> None:
     def trial(a: float, b: float) -> Trial:
         return Trial(np.array([a, b]), 0.0, 0.0, 0)
 
-    # Sharpe per day (n - 1) of (0, 2) is 1 / sqrt(2), of (1, 3) sqrt(2), of two zeros 0.
-    folds = [[trial(0, 2), trial(0, 0)], [trial(1, 3), trial(0, 0)]]
-    mean = (2**-0.5 + 2**0.5) / 2
-    assert trial_variance(folds) == pytest.approx(mean**2 / 2)
+    # Sharpe per day (n - 1) of (0, 2) is 1 / sqrt(2), of (1, 3) sqrt(2), of two zeros 0. Another set is
+    # the better one in each fold: their averages would be close, and say little of a fold's choice.
+    folds = [[trial(0, 2), trial(0, 0)], [trial(0, 0), trial(1, 3)]]
+    assert trial_variance(folds) == pytest.approx((0.5 / 2 + 2 / 2) / 2)
     assert trial_variance([[trial(0, 2)]]) == 0.0
 
 
@@ -239,6 +267,52 @@ def test_a_strategy_that_raises_names_its_run_and_keeps_the_others(root: Path) -
     kept = list((runs / ".tasks").iterdir())
     assert len(kept) == 2  # the set that works, on each training range
     assert all(json.loads((k / "summary.json").read_text())["fills"] == 0 for k in kept)
+
+
+def test_the_purge_covers_the_time_stop_of_the_strategy() -> None:
+    def planned(**mode: str) -> int:
+        text = (Path(__file__).parents[3] / "configs/acceptance/phoenix_lpi_month.yaml").read_text()
+        values = yaml.safe_load(text)
+        values["mode"] |= mode
+        suite = suite_from(values, source="test")
+        assert isinstance(suite.config.mode, WalkForwardMode)
+        return fold_plan(suite, suite.config.mode).horizon_ns
+
+    assert planned(purge="10m", horizon="0s") == 10 * MINUTE  # 60 buckets of 10 s
+    assert planned(purge="1h", horizon="30m") == 30 * MINUTE
+    with pytest.raises(FoldError, match="longest holding"):
+        planned(purge="0s", horizon="0s")
+
+
+def test_a_fold_that_a_gap_swallows_is_left_out_and_named(tmp_path: Path) -> None:
+    write_market(tmp_path / "catalog", [5.0, -8.0, 6.0, -5.0], without=2)
+    suite = suite_over(tmp_path / "catalog")
+    folder = run(suite)
+    result = WalkForwardResult.read(folder)
+    assert [(f.index, f.bundle, f.test_start_ns) for f in result.folds] == [
+        (1, "fold-01", START + 3 * DAY)
+    ]
+    assert [(f.test_start_ns, f.test_end_ns) for f in result.without_data] == [
+        (START + 2 * DAY, START + 3 * DAY)
+    ]
+    assert read_json(folder, "summary.json")["folds"] == 1
+    assert {row["fold"] for row in trials_of(folder)} == {"1"}
+    write_market(tmp_path / "short", [5.0, -8.0])
+    with pytest.raises(NoDataError, match="2024-01-31T00:00:00Z; the catalog has it from"):
+        run(suite_over(tmp_path / "short"))
+
+
+def test_overwrite_takes_nothing_that_was_kept(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = suite_over(root)
+    expected = (run(suite) / "bundle.sha256").read_bytes()
+    kept = TaskStore(root.parent / "runs")
+    monkeypatch.setattr(TaskStore, "forget", lambda self, tasks: None)
+    run(suite, overwrite=True)
+    stale = list((kept._root).iterdir())
+    assert len(stale) == 8  # 2 folds x 3 sets, and 2 tests
+    for folder in stale:
+        (folder / "summary.json").write_text("stale")
+    assert (run(suite, overwrite=True) / "bundle.sha256").read_bytes() == expected
 
 
 def test_the_store_keeps_all_of_a_task_or_nothing(root: Path, tmp_path: Path) -> None:

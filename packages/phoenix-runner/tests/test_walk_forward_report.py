@@ -102,6 +102,6 @@ def test_the_report_of_a_walk_forward(folder: Path) -> None:
     for words in (
         "Objective, after costs and on training data only: mean daily return.",
         "Out of sample it", "12 parameter sets evaluated in this suite and 3 earlier",
-        "was dropped", "no local receive time", "walk-forward efficiency",
+        "was dropped", "tests from 2024-02-01", "no local receive time", "walk-forward efficiency",
     ):  # fmt: skip
         assert words in html, words

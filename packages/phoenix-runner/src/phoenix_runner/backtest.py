@@ -98,16 +98,17 @@ def run_backtest(
     *,
     window_ns: int = DEFAULT_WINDOW_NS,
     progress: Progress | None = None,
+    strict: bool = True,
 ) -> RunResult:
     """Run a suite from `start_ns` (after its warm-up) to `end_ns`.
 
     Raises CallbackError with what a strategy raised, InterruptedRunError after Ctrl-C, NoDataError
-    for a range without data.
+    if `strict` for a range without rows of a type that the suite includes.
     """
     register_custom_data()
     config = suite.config
     catalog = Catalog.open(config.catalog.path)
-    replay = Replay(suite, catalog, start_ns, end_ns, config.time.warmup_ns)
+    replay = Replay(suite, catalog, start_ns, end_ns, config.time.warmup_ns, strict=strict)
     latency = config.execution.latency
     slowest = (latency.insert_ms + latency.cancel_ms) * NS_PER_MS
     control = RunControl(

@@ -3,7 +3,7 @@
 `<output.dir>/<experiment_id>/` holds, for a single run:
 
 - `experiment.json`: what decides the result: config without paths and names, catalog digest,
-  package and estimator versions. `experiment_id` is the start of its SHA-256
+  package and estimator versions, a hash of the code. `experiment_id` is the start of its SHA-256
 - `summary.json`: the result in numbers, see below
 - `orders.csv`, a row per order: `client_order_id, strategy_id, instrument_id, purpose, side, type,
   quantity, price, time_in_force, post_only, reduce_only, status, filled_qty, avg_px, ts_init_ns,

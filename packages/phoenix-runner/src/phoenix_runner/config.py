@@ -62,6 +62,18 @@ def duration_ns(text: str) -> int:
     return int(match[1]) * _UNITS[match[2]]
 
 
+def duration_text(ns: int) -> str:
+    """A duration in its largest whole unit, as suites write it.
+
+    >>> [duration_text(n * 10**9) for n in (0, 90, 7_200, 172_800)]
+    ['0s', '90s', '2h', '2d']
+    """
+    for unit in ("d", "h", "m", "s"):
+        if ns and ns % _UNITS[unit] == 0:
+            return f"{ns // _UNITS[unit]}{unit}"
+    return f"{ns / NS_PER_SECOND:g}s"
+
+
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of every section: frozen, closed."""
 
@@ -94,8 +106,9 @@ class UniverseSection(Section, frozen=True, kw_only=True):
     account_type: Literal["MARGIN"] = "MARGIN"
     book_type: str = "L1_MBP"
     base_currency: str | None = None
-    """Set: an account of one currency. None: one balance for each currency."""
+    """The currency the account is kept in: that in which the universe settles, or None for the same."""
     starting_balances: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = ("10000 USDT",)
+    """One amount, in the currency in which the universe settles."""
     leverage: Decimal | None = None
     """Initial margin is 1 / leverage of notional; None takes `margin_init` of the specs."""
 
@@ -111,6 +124,16 @@ class UniverseSection(Section, frozen=True, kw_only=True):
                     f'starting_balances must be amount and currency, as "10000 USDT" '
                     f"(was {balance!r})"
                 )
+            if Decimal(balance.split()[0]) == 0:
+                raise ValueError(
+                    f'starting_balances must be more than nothing (was {balance!r}); "10000 USDT" is '
+                    "typical"
+                )
+        if len(self.starting_balances) > 1:
+            raise ValueError(
+                f"starting_balances must be one amount (was {', '.join(self.starting_balances)}); all "
+                "contracts of a run are settled from it"
+            )
         if len(set(self.instrument_ids)) < len(self.instrument_ids):
             raise ValueError("instrument_ids must name each instrument once")
 
@@ -182,6 +205,12 @@ class Search(Section, frozen=True, kw_only=True):
         for key, values in self.parameters.items():
             if not values:
                 raise ValueError(f"parameters must have a value for each key (had none for {key})")
+            for index, value in enumerate(values):
+                if any(value == other for other in values[:index]):
+                    raise ValueError(
+                        f"parameters must have each value of {key} once (had {value!r} twice); every "
+                        "set counts as a trial"
+                    )
         if (self.method == "random") != (self.samples is not None):
             raise ValueError("samples must go with method: random, and the other way round")
 
@@ -256,6 +285,12 @@ class StrategySection(Section, frozen=True, kw_only=True):
     config: dict[str, Any] = {}
 
 
+HIGHEST_FEE = Decimal("0.01")
+"""No venue of perpetuals charges 1 % of notional: a rate like that is a percentage by mistake."""
+HIGHEST_FUNDING = Decimal("0.05")
+"""Nor does funding exceed a few percent an interval, either way."""
+
+
 class FeesSection(Section, frozen=True, kw_only=True):
     """What trading costs: the instrument's spec, a tier of the venue, or rates of your own."""
 
@@ -276,6 +311,18 @@ class FeesSection(Section, frozen=True, kw_only=True):
             raise ValueError(f"maker and taker must go with source: rates (was {self.source})")
         if self.source != "tier" and self.tier != "VIP0":
             raise ValueError(f"tier must go with source: tier (was {self.source})")
+        if self.maker is None or self.taker is None:
+            return
+        if not (self.taker.is_finite() and 0 <= self.taker < HIGHEST_FEE):
+            raise ValueError(
+                f"taker must be a fraction of notional from 0 to below {HIGHEST_FEE} (was "
+                f"{self.taker}); 0.0005 is typical"
+            )
+        if not (self.maker.is_finite() and -self.taker <= self.maker < HIGHEST_FEE):
+            raise ValueError(
+                f"maker must be a fraction of notional below {HIGHEST_FEE}, and as a rebate at most "
+                f"the taker's fee {self.taker} (was {self.maker}); 0.0002 is typical"
+            )
 
 
 class LatencySection(Section, frozen=True, kw_only=True):
@@ -350,6 +397,19 @@ class FundingSection(Section, frozen=True, kw_only=True):
     interval_hours: Literal[1, 2, 4, 8] = 8
     """Used with `mode: flat`."""
 
+    def __post_init__(self) -> None:
+        if self.mode != "flat":
+            for name, default in (("flat_rate", Decimal("0.0001")), ("interval_hours", 8)):
+                if getattr(self, name) != default:
+                    raise ValueError(
+                        f"{name} must go with mode: flat (was {self.mode}, which does not use it)"
+                    )
+        if not (self.flat_rate.is_finite() and abs(self.flat_rate) < HIGHEST_FUNDING):
+            raise ValueError(
+                f"flat_rate must be a fraction of notional within {HIGHEST_FUNDING} either way (was "
+                f"{self.flat_rate}); 0.0001 is typical"
+            )
+
 
 class SignalPin(Section, frozen=True, kw_only=True):
     """An estimator version that the experiment relies on."""
@@ -380,7 +440,7 @@ class SuiteConfig(Section, frozen=True, kw_only=True):
     strategy: StrategySection = StrategySection()
     execution: ExecutionSection = ExecutionSection()
     funding: FundingSection | FundingMode = FundingSection()
-    determinism_seed: Annotated[int, msgspec.Meta(ge=0)] = 0
+    determinism_seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
     signals: tuple[SignalPin, ...] = ()
     trace: TraceSection = TraceSection()
 

@@ -2,23 +2,60 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import subprocess
 import sys
+from functools import cache
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 DECIDING = (
     "phoenix-schemas", "phoenix-signals", "phoenix-strategies", "phoenix-runner", "nautilus_trader",
+    "numpy",
 )  # fmt: skip
 """Packages whose version is part of an experiment's id."""
-REPORTED = (*DECIDING, "phoenix-etl", "pyarrow", "numpy", "pandas", "msgspec", "plotly")
+REPORTED = (*DECIDING, "phoenix-etl", "pyarrow", "pandas", "msgspec", "matplotlib")
+DECIDING_CODE = ("phoenix_schemas", "phoenix_signals", "phoenix_strategies", "phoenix_runner")
 
 
 def deciding_versions() -> dict[str, str]:
     """Versions that belong to an experiment's id."""
     return {name: version(name) for name in DECIDING}
+
+
+def deciding_code(strategy: str) -> dict[str, str]:
+    """SHA-256 of the source that belongs to an experiment's id: Phoenix's own, and that of a strategy
+    which a suite names as `module:SPEC`.
+
+    A version says little of code that is being worked on: without this an edited strategy would be
+    answered with the result of the one before. Of somebody's own strategy the whole package counts,
+    or its one file; what that imports from elsewhere does not.
+    """
+    found = {"phoenix": _phoenix_code()}
+    module_name, separator, _ = strategy.partition(":")
+    if separator:
+        top = import_module(module_name.partition(".")[0])
+        found[module_name] = _digest([Path(p) for p in getattr(top, "__path__", [top.__file__])])
+    return found
+
+
+@cache
+def _phoenix_code() -> str:
+    return _digest([Path(str(import_module(name).__file__)).parent for name in DECIDING_CODE])
+
+
+def _digest(roots: list[Path]) -> str:
+    """Over the names below each root and the contents of its Python files, in order."""
+    seen = hashlib.sha256()
+    for root in roots:
+        for path in [root] if root.is_file() else sorted(root.rglob("*.py")):
+            content = path.read_bytes()
+            seen.update(f"{path.relative_to(root.parent).as_posix()} {len(content)}\n".encode())
+            seen.update(content)
+    return seen.hexdigest()
 
 
 def describe_environment() -> dict[str, Any]:

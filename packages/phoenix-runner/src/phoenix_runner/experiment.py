@@ -1,8 +1,8 @@
 """A suite from its file to its published bundle.
 
 The experiment id is a hash of what decides the result: the config without paths and names, the
-catalog's digest, package and estimator versions, the seed (in the config). A finished id is not run
-again unless asked; an unfinished run leaves nothing behind.
+catalog's digest, package and estimator versions, the code itself, the seed (in the config).
+A finished id is not run again unless asked; an unfinished run leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from phoenix_runner.bundle import (
     read_json,
 )
 from phoenix_runner.catalog_series import Catalog, public_path
-from phoenix_runner.environment import deciding_versions, describe_environment
+from phoenix_runner.environment import deciding_code, deciding_versions, describe_environment
 from phoenix_runner.errors import RunnerError, StrategyFailedError
 from phoenix_runner.records import TWAP_PARENTS, parents_summary
 from phoenix_runner.replay import DEFAULT_WINDOW_NS
@@ -90,6 +90,7 @@ def describe_experiment(suite: Suite, digest: str) -> dict[str, Any]:
         "instruments": [msgspec.to_builtins(spec) for spec in suite.instruments.values()],
         "catalog_digest": digest,
         "packages": deciding_versions(),
+        "code": deciding_code(suite.config.strategy.name),
         "estimators": suite.spec.estimators(suite.settings),
     }
 

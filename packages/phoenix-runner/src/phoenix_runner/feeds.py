@@ -186,7 +186,9 @@ def _nothing(
     catalog: Catalog, type_name: str, identifier: str, series: StoredSeries, start: int, end: int
 ) -> str:
     asked = f"{format_utc(start)} to {format_utc(end)}"
-    if series.files:
+    if series.files and series.files[0].first_ns < start and end <= series.files[-1].last_ns:
+        what = "the catalog has a gap there; ingest the missing days, or change time"
+    elif series.files:
         held = f"{format_utc(series.files[0].first_ns)} to {format_utc(series.files[-1].last_ns)}"
         what = f"the catalog has it from {held}; change time"
     elif type_name == "FundingRateUpdate":

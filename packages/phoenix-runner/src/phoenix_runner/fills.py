@@ -300,8 +300,12 @@ def sample_asof(
 ) -> NDArray[np.float64]:
     """The last value known at each time of `at_ns` (at or before it), NaN when older than allowed.
 
-    `ts_ns` must not decrease; of several values at one time the last wins. Times after the end of
-    the series count as unknown even within `max_age_ns`: nothing says the value still stood.
+    `ts_ns` must not decrease; of several values at one time the last wins. A value that will be looked
+    up after the series ends is the caller's to refuse, as `labels` does: what was known then may still
+    be what counts, as a funding rate does until the next.
+
+    >>> sample_asof([0, 100], [1.0, 2.0], [-1, 0, 99, 120, 170], max_age_ns=50).tolist()
+    [nan, 1.0, nan, 2.0, nan]
     """
     times = np.asarray(ts_ns, dtype=np.int64)
     known = np.asarray(values, dtype=np.float64)
@@ -312,7 +316,7 @@ def sample_asof(
         raise FillError("ts_ns must not decrease; sort the series by time first")
     index = np.searchsorted(times, wanted, side="right") - 1
     held = np.maximum(index, 0)
-    fresh = (index >= 0) & (wanted - times[held] <= max_age_ns) & (wanted <= times[-1])
+    fresh = (index >= 0) & (wanted - times[held] <= max_age_ns)
     return np.where(fresh, known[held], np.nan)
 
 

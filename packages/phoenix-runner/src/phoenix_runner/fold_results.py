@@ -63,7 +63,7 @@ class FoldResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DroppedFold(msgspec.Struct, frozen=True, kw_only=True):
-    """The partial last fold, which was not run."""
+    """A fold that was not run: the partial last one, or one without data."""
 
     test_start_ns: int
     test_end_ns: int
@@ -102,7 +102,8 @@ class WalkForwardResult(msgspec.Struct, frozen=True, kw_only=True):
 
     `searched`: the values tried for each parameter. `sets_evaluated`: distinct parameter sets over
     the whole suite, not times folds; `declared_trials` are added to it for the deflation.
-    `trial_variance`: variance (n - 1) across sets of their Sharpe ratio per day in training.
+    `trial_variance`: variance (n - 1) across sets of their Sharpe ratio per day in training, mean over
+    folds. `without_data`: folds whose training or test range lies in a gap of the data; not run.
     `selection`: a sentence, how the best set of a fold was found.
     """
 
@@ -122,6 +123,7 @@ class WalkForwardResult(msgspec.Struct, frozen=True, kw_only=True):
     trial_variance: float
     folds: list[FoldResult]
     dropped: DroppedFold | None = None
+    without_data: list[DroppedFold] = []
     overfitting: OverfittingResult | None = None
 
     @property
@@ -180,7 +182,7 @@ def summarize_walk_forward(result: WalkForwardResult, tests: Sequence[RunRecord]
         curve.day_ns + DAY_NS, curve.equity, start_ns=int(curve.day_ns[0]),
         starting_equity=float(start),
     )  # fmt: skip
-    # A fold whose test range has no data at all promised something that nobody could check.
+    # A fold without a single day to score promised something that nobody could check.
     means = [
         float(curve.returns[curve.fold == i].mean()) if np.any(curve.fold == i) else None
         for i in range(len(tests))

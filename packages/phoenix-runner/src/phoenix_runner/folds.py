@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from phoenix_runner.config import duration_text
 from phoenix_runner.errors import RunnerError
 
 _INT64_MAX = 2**63 - 1
@@ -95,30 +96,35 @@ class FoldPlan:
             )
         for name in ("train_ns", "test_ns"):
             if (value := getattr(self, name)) <= 0:
-                raise FoldError(f"{name} must be positive (was {value}); days or weeks are usual")
+                raise FoldError(
+                    f"mode.{name.removesuffix('_ns')} must be positive (was "
+                    f"{duration_text(value)}); days or weeks are usual"
+                )
         for name in ("purge_ns", "embargo_ns", "horizon_ns"):
             if (value := getattr(self, name)) < 0:
                 raise FoldError(f"{name} must not be negative (was {value})")
         if self.purge_ns < self.horizon_ns:
             raise FoldError(
-                f"purge_ns must be at least the longest holding or label horizon, "
-                f"{self.horizon_ns} (was {self.purge_ns}); else training knows part of the test"
+                f"mode.purge must be at least the longest holding or label horizon, "
+                f"{duration_text(self.horizon_ns)} (was {duration_text(self.purge_ns)}); else training "
+                "knows part of the test"
             )
         if self.purge_ns >= self.train_ns:
             raise FoldError(
-                f"purge_ns must be shorter than train_ns, {self.train_ns} (was {self.purge_ns}); "
-                "nothing would be left to train on"
+                f"mode.purge must be shorter than mode.train, {duration_text(self.train_ns)} (was "
+                f"{duration_text(self.purge_ns)}); nothing would be left to train on"
             )
         if self.step < self.test_ns:
             raise FoldError(
-                f"step_ns must be at least test_ns, {self.test_ns} (was {self.step}); test ranges "
-                "that overlap would count days twice"
+                f"mode.step must be at least mode.test, {duration_text(self.test_ns)} (was "
+                f"{duration_text(self.step)}); test ranges that overlap would count days twice"
             )
         needed, given = self.train_ns + self.embargo_ns + self.test_ns, self.end_ns - self.start_ns
         if needed > given:
             raise FoldError(
-                f"train_ns + embargo_ns + test_ns must fit the range of {given} ns (was {needed}); "
-                "use a longer range or shorter folds"
+                f"mode.train + mode.embargo + mode.test must fit the range of "
+                f"{duration_text(given)} (was {duration_text(needed)}); use a longer range or "
+                "shorter folds"
             )
 
     @property

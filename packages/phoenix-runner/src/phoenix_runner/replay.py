@@ -44,16 +44,23 @@ class Replay:
     """One pass over the catalog for a suite, from `start_ns` to `end_ns` (excluded).
 
     The `warmup_ns` before the start are replayed too, as far as the catalog has them. Raises
-    NoDataError before any work if a type that the suite includes has no rows for an instrument in
-    the range.
+    NoDataError before any work if `strict` and a type that the suite includes has no rows for an
+    instrument in the range.
     """
 
     def __init__(
-        self, suite: Suite, catalog: Catalog, start_ns: int, end_ns: int, warmup_ns: int = 0
+        self,
+        suite: Suite,
+        catalog: Catalog,
+        start_ns: int,
+        end_ns: int,
+        warmup_ns: int = 0,
+        *,
+        strict: bool = True,
     ) -> None:
         self.start_ns = start_ns - warmup_ns
         self.end_ns = end_ns
-        self._feeds = open_feeds(suite, catalog, start_ns, end_ns)
+        self._feeds = open_feeds(suite, catalog, start_ns, end_ns, strict=strict)
         self._books = {
             name: BookRestorer(name)
             for name in suite.instruments

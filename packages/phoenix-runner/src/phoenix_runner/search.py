@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from itertools import product
 from typing import Any
 
+import msgspec
 from phoenix_schemas.errors import PhoenixError
 
 from phoenix_runner.config import Search
@@ -15,6 +18,11 @@ from phoenix_runner.errors import SuiteError
 from phoenix_runner.suite import Suite, suite_from
 
 type ParameterSet = dict[str, Any]
+
+_OF_THE_WHOLE = frozenset(
+    {"schema_version", "catalog", "output", "mode", "time", "time.start_utc", "time.end_utc"}
+)
+"""Keys that belong to the suite as a whole: its data, its range, where results go."""
 
 
 def parameter_sets(search: Search, seed: int) -> list[ParameterSet]:
@@ -55,6 +63,11 @@ def with_parameters(
     values["time"] = {**values["time"], "start_utc": start_utc, "end_utc": end_utc}
     for path, value in parameters.items():
         *parents, last = path.split(".")
+        if path in _OF_THE_WHOLE or path.partition(".")[0] in _OF_THE_WHOLE - {"time"}:
+            raise SuiteError(
+                f"{path}: parameter must be one that can differ between runs of the same data over "
+                "the same range; set it in the suite"
+            )
         here: Any = values
         for part in parents:
             here = here.get(part) if isinstance(here, dict) else None
@@ -67,6 +80,36 @@ def with_parameters(
         return suite_from(values, source=f"parameters {describe(parameters)}")
     except PhoenixError as error:
         raise SuiteError(str(error)) from None
+
+
+def refuse_equal(suite: Suite, named: Iterable[tuple[str, ParameterSet]]) -> None:
+    """Raises SuiteError for parameters that make the same suite twice, or one that is refused.
+
+    Two names of one run would count as two trials, and a variant without effect as a finding.
+    """
+    section = suite.config.time
+    seen: dict[str, str] = {}
+    for name, parameters in named:
+        own = with_parameters(
+            suite, parameters, start_utc=section.start_utc, end_utc=section.end_utc
+        )
+        key = _meaning(own)
+        if key in seen:
+            raise SuiteError(
+                f"{name}: parameters must make a suite of their own (are the same as {seen[key]}); "
+                "drop one of the two"
+            )
+        seen[key] = name
+
+
+def _meaning(suite: Suite) -> str:
+    """One text for suites that mean the same, 0.010 being 0.01."""
+
+    def plain(value: Any) -> Any:
+        return msgspec.to_builtins(value, builtin_types=(Decimal,), str_keys=True)
+
+    values = {**plain(suite.config), "funding": plain(suite.config.funding_section)}
+    return json.dumps(values, sort_keys=True, default=lambda d: str(d.normalize()))
 
 
 def describe(parameters: Mapping[str, Any]) -> str:

@@ -11,10 +11,12 @@ import functools
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, cast
 
 import msgspec
+from nautilus_trader.model import Money
 from phoenix_schemas.errors import ConfigError, InstrumentError
 from phoenix_schemas.instruments import InstrumentSpec, load_instrument_specs
 from phoenix_schemas.yaml_config import decode_config, json_schema, parse_yaml
@@ -140,6 +142,7 @@ def _checked(config: SuiteConfig, source: str) -> Suite:
     spec = registry.find(strategy.name)
     settings: StrategySettings = strategy.config  # type: ignore[assignment]  # see _typed
     instruments = _instruments(config, refuse)
+    _check_money(config, instruments, refuse)
     if settings.instrument_id is not None and settings.instrument_id not in instruments:
         raise refuse(
             "strategy.config.instrument_id",
@@ -157,7 +160,9 @@ def _checked(config: SuiteConfig, source: str) -> Suite:
     config = _with_queues(config, spec, settings)
     _check_execution(config, spec, settings, refuse)
     _check_pins(config, spec, settings, refuse)
-    return Suite(config=config, spec=spec, settings=settings, instruments=instruments)
+    suite = Suite(config=config, spec=spec, settings=settings, instruments=instruments)
+    _check_lots(suite, refuse)
+    return suite
 
 
 def _instruments(config: SuiteConfig, refuse: Any) -> dict[str, InstrumentSpec]:
@@ -185,6 +190,58 @@ def _instruments(config: SuiteConfig, refuse: Any) -> dict[str, InstrumentSpec]:
     return found
 
 
+def _check_money(
+    config: SuiteConfig, instruments: Mapping[str, InstrumentSpec], refuse: Any
+) -> None:
+    universe = config.universe
+    currencies = sorted({spec.settlement_currency for spec in instruments.values()})
+    if len(currencies) > 1:
+        raise refuse(
+            "universe.instrument_ids",
+            f"must settle in one currency (was {' and '.join(currencies)}); run them apart",
+        )
+    settled = currencies[0]
+    if universe.base_currency not in (None, settled):
+        raise refuse(
+            "universe.base_currency",
+            f"must be {settled}, in which the universe settles (was {universe.base_currency}); leave "
+            "it out",
+        )
+    [balance] = universe.starting_balances
+    amount, currency = balance.split()
+    if currency != settled:
+        raise refuse(
+            "universe.starting_balances",
+            f"must be in {settled}, in which the universe settles (was {balance!r}); "
+            f'"10000 {settled}" is typical',
+        )
+    try:
+        exact = Money.from_str(balance).as_decimal() == Decimal(amount)
+    except ValueError:  # more than the engine's integers hold
+        exact = False
+    if not exact:
+        raise refuse(
+            "universe.starting_balances",
+            f"must be an amount that {settled} can hold (was {balance!r}); "
+            f'"10000 {settled}" is typical',
+        )
+
+
+def _check_lots(suite: Suite, refuse: Any) -> None:
+    """A fixed size below the smallest order would trade nothing, and say so only at the end."""
+    wanted = getattr(suite.settings, "trade_size", None)
+    if not isinstance(wanted, Decimal):
+        return
+    for name in suite.traded:
+        spec = suite.instruments[name]
+        smallest = max(spec.size_increment, spec.min_quantity)
+        if wanted < smallest:
+            raise refuse(
+                "strategy.config.trade_size",
+                f"must be at least {smallest}, the smallest order in {name} (was {wanted})",
+            )
+
+
 def _specs(config: SuiteConfig) -> tuple[dict[str, InstrumentSpec], str]:
     """The specs that apply, and where they are from."""
     explicit = config.catalog.instrument_specs_path
@@ -199,8 +256,14 @@ def _specs(config: SuiteConfig) -> tuple[dict[str, InstrumentSpec], str]:
                     copy.write_text(text, encoding="utf-8")
                     return load_instrument_specs(copy), f"{SPECS_FILE} of the catalog"
     elif (beside := Path(catalog) / SPECS_FILE).is_file():
-        return load_instrument_specs(beside), str(beside)
+        return _specs_of(beside, beside.stat().st_mtime_ns), str(beside)
     return _packaged_specs(), "the packaged baseline"
+
+
+@functools.lru_cache(4)
+def _specs_of(path: Path, _changed_ns: int) -> dict[str, InstrumentSpec]:
+    """Read once for each state of the file."""
+    return load_instrument_specs(path)
 
 
 @functools.cache

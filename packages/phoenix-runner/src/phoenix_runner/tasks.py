@@ -156,10 +156,11 @@ def _screen(request: Mapping[str, Any]) -> Files:
 
 
 class TaskStore:
-    """Finished tasks of an output folder, by identity and kind."""
+    """Finished tasks of an output folder, by identity and kind; `fresh` takes none from before."""
 
-    def __init__(self, output: Path) -> None:
+    def __init__(self, output: Path, *, fresh: bool = False) -> None:
         self._root = output / ".tasks"
+        self._fresh = fresh
 
     def _folder(self, task: AnyTask) -> Path:
         return self._root / task.identity
@@ -167,7 +168,7 @@ class TaskStore:
     def load(self, task: AnyTask) -> Files | None:
         """The files of a task that was finished before."""
         folder = self._folder(task)
-        if not folder.is_dir():
+        if self._fresh or not folder.is_dir():
             return None
         return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -215,8 +216,12 @@ def run_tasks(
         try:
             answer = future.result()
         except Exception as error:  # noqa: BLE001  a worker's death has as many names as executors
-            why = f"{task.label}: {str(error) or type(error).__name__}; what is finished is kept, the "
-            failures.append((index, WorkerDiedError(f"{why}same command goes on from there"), None))
+            lost = (
+                "" if isinstance(error, WorkerDiedError) else "its worker or scheduler was lost, "
+            )
+            why = f"{task.label}: {lost}{str(error) or type(error).__name__}"
+            kept = "; what is finished is kept, the same command goes on from there"
+            failures.append((index, WorkerDiedError(why + kept), None))
             return
         if "error" in answer:
             failures.append((index, _failure(task, answer), answer["traceback"]))

@@ -36,7 +36,13 @@ from phoenix_runner.experiment import (
     timing,
 )
 from phoenix_runner.inference import InferenceError, infer, moments
-from phoenix_runner.search import ParameterSet, describe, parameter_sets, with_parameters
+from phoenix_runner.search import (
+    ParameterSet,
+    describe,
+    parameter_sets,
+    refuse_equal,
+    with_parameters,
+)
 from phoenix_runner.suite import Suite
 from phoenix_runner.summary import json_ready
 from phoenix_runner.tasks import DAILY, Files, Task, TaskProgress, TaskStore, run_tasks
@@ -66,11 +72,17 @@ def variants_of(suite: Suite) -> list[Variant]:
                 "mode.search.screen must go with mode: walk_forward; a sweep replays all"
             )
         sets = parameter_sets(mode.search, suite.config.determinism_seed)
+        refuse_equal(suite, [(describe(s), s) for s in sets])
         return [Variant(describe(s), s) for s in sets]
     if isinstance(mode, AblationMode):
         if BASELINE in mode.variants:
             raise SuiteError(f"mode.variants must not name a variant {BASELINE!r}: it is the suite")
-        return [Variant(BASELINE, {}), *(Variant(n, dict(v)) for n, v in mode.variants.items())]
+        named: list[tuple[str, ParameterSet]] = [
+            (BASELINE, {}),
+            *((name, dict(own)) for name, own in mode.variants.items()),
+        ]
+        refuse_equal(suite, named)
+        return [Variant(name, parameters) for name, parameters in named]
     assert isinstance(mode, CostsMode)
     return [Variant(BASELINE, {}), *_cost_variants(suite, mode)]
 
@@ -130,7 +142,7 @@ def run_variants(
         )
         for variant in variants
     ]
-    store = TaskStore(Path(output.dir))
+    store = TaskStore(Path(output.dir), fresh=overwrite)
     found = run_tasks(tasks, executor, store, progress=progress)
     rows = [_row(variant, files) for variant, files in zip(variants, found, strict=True)]
     with BundleWriter(folder) as bundle:

@@ -35,9 +35,10 @@ from phoenix_runner.bundle import (
     is_finished,
     read_json,
 )
-from phoenix_runner.config import WalkForwardMode, duration_ns
+from phoenix_runner.catalog_series import Catalog
+from phoenix_runner.config import WalkForwardMode, duration_ns, duration_text
 from phoenix_runner.environment import describe_environment
-from phoenix_runner.errors import SuiteError
+from phoenix_runner.errors import NoDataError, SuiteError
 from phoenix_runner.experiment import (
     Published,
     catalog_digest,
@@ -46,6 +47,7 @@ from phoenix_runner.experiment import (
     now_utc,
     timing,
 )
+from phoenix_runner.feeds import open_feeds
 from phoenix_runner.fold_results import (
     DroppedFold,
     FoldResult,
@@ -62,6 +64,7 @@ from phoenix_runner.search import (
     ParameterSet,
     describe,
     parameter_sets,
+    refuse_equal,
     short,
     with_parameters,
 )
@@ -158,10 +161,15 @@ def run_walk_forward(
         return Published(folder, read_json(folder, "summary.json"), reused=True)
     started, began = now_utc(), time.perf_counter()
     schedule = fold_plan(suite, mode).schedule()
+    folds, without_data = _with_data(suite, schedule.folds)
     sets = parameter_sets(mode.search, suite.config.determinism_seed)
+    screen = mode.search.screen
+    if screen is not None:
+        check_screenable(suite, sets)
+    refuse_equal(suite, [(describe(s), s) for s in sets])
 
     section = suite.config.time
-    store = TaskStore(Path(output.dir))
+    store = TaskStore(Path(output.dir), fresh=overwrite)
     done: list[AnyTask] = []
 
     def finish(tasks: Sequence[AnyTask]) -> list[Files]:
@@ -169,15 +177,13 @@ def run_walk_forward(
         return run_tasks(tasks, executor, store, progress=progress)
 
     # What is tried on each training range: every set, or the best of a screen.
-    screen = mode.search.screen
     screened: list[list[Trial]] = []
-    tried = [list(range(len(sets))) for _ in schedule.folds]
+    tried = [list(range(len(sets))) for _ in folds]
     series: list[Mapping[str, Any]] = []  # daily returns of every set over the whole range
     if screen is not None:
-        check_screenable(suite, sets)
         whole = [section.start_ns, section.end_ns] if _has_overfitting(mode, suite, sets) else []
-        ranges = [(f.train_start_ns, f.train_end_ns) for f in schedule.folds]
-        labels = [f"fold {f.index} screen" for f in schedule.folds]
+        ranges = [(f.train_start_ns, f.train_end_ns) for f in folds]
+        labels = [f"fold {f.index} screen" for f in folds]
         if whole:
             ranges.append((whole[0], whole[1]))
             labels.append("whole range screen")
@@ -197,7 +203,7 @@ def run_walk_forward(
     training = [
         _task(suite, sets[s], f"fold {f.index} train, {describe(sets[s])}", digest,
               f.train_start_ns, f.train_end_ns, fit=True)
-        for f, own in zip(schedule.folds, tried, strict=True)
+        for f, own in zip(folds, tried, strict=True)
         for s in own
     ]  # fmt: skip
     replays = [
@@ -215,7 +221,7 @@ def run_walk_forward(
     testing = [
         _task(suite, {**sets[c], **own}, f"fold {f.index} test, {describe(sets[c])}", digest,
               f.test_start_ns, f.test_end_ns, whole=True)
-        for f, c, own in zip(schedule.folds, chosen, fitted, strict=True)
+        for f, c, own in zip(folds, chosen, fitted, strict=True)
     ]  # fmt: skip
     tests = finish(testing)
 
@@ -247,9 +253,10 @@ def run_walk_forward(
                 train_sharpe_daily=fold_trials[c].sharpe_daily,
                 bundle=f"fold-{fold.index:02d}",
             )
-            for fold, c, fold_trials in zip(schedule.folds, chosen, by_fold, strict=True)
+            for fold, c, fold_trials in zip(folds, chosen, by_fold, strict=True)
         ],
         dropped=_dropped(schedule.dropped),
+        without_data=[_untested(fold) for fold in without_data],
         overfitting=_overfitting(series, screened=screen is not None),
     )
     with BundleWriter(folder) as bundle:
@@ -257,7 +264,7 @@ def run_walk_forward(
         files.json("experiment.json", experiment)
         files.text("config_resolved.yaml", config_text(suite))
         files.json("environment.json", describe_environment())
-        rows = _trial_rows(by_fold, screened, sets, chosen, mode.objective)
+        rows = _trial_rows(folds, by_fold, screened, sets, chosen, mode.objective)
         files.csv("trials.csv", TRIAL_COLUMNS, rows)
         bundle.write(files.content)
         for fold, test in zip(result.folds, tests, strict=True):
@@ -276,7 +283,7 @@ def run_walk_forward(
 
 
 def fold_plan(suite: Suite, mode: WalkForwardMode) -> FoldPlan:
-    """The folds of a suite.
+    """The folds of a suite; its purge covers `mode.horizon` and the strategy's own time stop.
 
     Raises FoldError, or SuiteError where a test range would not begin and end at midnight UTC: a day
     in two folds would count twice.
@@ -290,7 +297,7 @@ def fold_plan(suite: Suite, mode: WalkForwardMode) -> FoldPlan:
         step_ns=None if mode.step is None else duration_ns(mode.step),
         purge_ns=duration_ns(mode.purge),
         embargo_ns=duration_ns(mode.embargo),
-        horizon_ns=duration_ns(mode.horizon),
+        horizon_ns=max(duration_ns(mode.horizon), suite.spec.longest_holding_ns(suite.settings)),
         kind=mode.folds,
     )
     first = plan.schedule().folds[0].test_start_ns
@@ -302,9 +309,30 @@ def fold_plan(suite: Suite, mode: WalkForwardMode) -> FoldPlan:
         if ns % NS_PER_DAY:
             raise SuiteError(
                 f"mode: {name} must be whole days, so that test ranges begin and end at midnight "
-                f"UTC (was {format_utc(ns) if ns == first else f'{ns} ns'}); use days"
+                f"UTC (was {format_utc(ns) if ns == first else duration_text(ns)}); use days"
             )
     return plan
+
+
+def _with_data(suite: Suite, folds: Sequence[Fold]) -> tuple[list[Fold], list[Fold]]:
+    """The folds that can be trained and tested, and those that a gap in the data swallows.
+
+    Raises NoDataError when none is left.
+    """
+    catalog = Catalog.open(suite.config.catalog.path)
+    kept: list[Fold] = []
+    missing: dict[int, NoDataError] = {}
+    for fold in folds:
+        try:
+            open_feeds(suite, catalog, fold.train_start_ns, fold.train_end_ns)
+            open_feeds(suite, catalog, fold.test_start_ns, fold.test_end_ns)
+        except NoDataError as error:
+            missing[fold.index] = error
+        else:
+            kept.append(fold)
+    if not kept:
+        raise next(iter(missing.values()))
+    return kept, [fold for fold in folds if fold.index in missing]
 
 
 def choose(trials: Sequence[Trial], objective: str) -> int:
@@ -320,10 +348,13 @@ def best_of(trials: Sequence[Trial], objective: str, keep: int) -> list[int]:
 
 
 def trial_variance(by_fold: Sequence[Sequence[Trial]]) -> float:
-    """Variance (n - 1) across sets of their Sharpe ratio per day in training, mean over folds."""
+    """Variance (n - 1) across sets of their Sharpe ratio per day in training, mean over folds.
+
+    Of each fold by itself, because a fold's choice is made by its own training alone: averages of a set
+    over folds would vary less, and flatter what was chosen.
+    """
     sharpe = np.array([[trial.sharpe_daily for trial in fold] for fold in by_fold])
-    means = sharpe.mean(axis=0)
-    return float(means.var(ddof=1)) if means.size > 1 else 0.0
+    return float(sharpe.var(axis=1, ddof=1).mean()) if sharpe.shape[1] > 1 else 0.0
 
 
 def _task(
@@ -391,12 +422,15 @@ def _selection_sentence(mode: WalkForwardMode, sets: Sequence[ParameterSet]) -> 
 
 
 def _dropped(fold: Fold | None) -> DroppedFold | None:
-    if fold is None:
-        return None
+    return None if fold is None else _untested(fold)
+
+
+def _untested(fold: Fold) -> DroppedFold:
     return DroppedFold(test_start_ns=fold.test_start_ns, test_end_ns=fold.test_end_ns)
 
 
 def _trial_rows(
+    folds: Sequence[Fold],
     by_fold: Sequence[Mapping[int, Trial]],
     screened: Sequence[Sequence[Trial]],
     sets: Sequence[ParameterSet],
@@ -419,14 +453,16 @@ def _trial_rows(
 
     return [
         {
-            "fold": fold,
+            "fold": folds[place].index,
             "set": number,
             "parameters": describe(parameters),
             **figures(trials.get(number)),
-            "screen_objective": repr(screened[fold][number].score(objective)) if screened else None,
-            "chosen": str(number == chosen[fold]).lower(),
+            "screen_objective": repr(screened[place][number].score(objective))
+            if screened
+            else None,
+            "chosen": str(number == chosen[place]).lower(),
         }
-        for fold, trials in enumerate(by_fold)
+        for place, trials in enumerate(by_fold)
         for number, parameters in enumerate(sets)
     ]
 

@@ -124,6 +124,17 @@ class PhoenixLpiSettings(StrategySettings, frozen=True, kw_only=True, forbid_unk
         """Whether funding times or rates decide anything."""
         return self.lev_min is not None or self.gates.funding_window_minutes is not None
 
+    @property
+    def longest_holding_ns(self) -> int:
+        """The later of the time stops in use; 0 with notional buckets, which take any time."""
+        if self.bucket_mode == "notional":
+            return 0
+        buckets = max(
+            self.max_hold_buckets_momentum if self.momentum_enabled else 0,
+            self.max_hold_buckets_mean_rev if self.mean_rev_enabled else 0,
+        )
+        return buckets * self.bucket_interval_ms * MS_NS
+
     def engine_config(self, price_increment: float) -> LpiConfig:
         """The signal engine's parameters, for prices and sizes as Nautilus's raw integers."""
         return LpiConfig(

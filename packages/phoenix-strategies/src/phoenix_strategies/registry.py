@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from phoenix_signals.clocks import MINUTE_NS, SECOND_NS
 from phoenix_signals.engines import (
     BarLpiEngine,
     CompositeLpiEngine,
@@ -54,6 +55,8 @@ class StrategySpec:
     `data_types` gives, for settings, the catalog types that must be in the suite's `data.include`
     (names as in `phoenix_schemas.arrow.CATALOG_TYPES`). `posts_limit_orders` tells the runner
     whether queue assumptions matter. `estimators` gives the `{id: version}` that decide.
+    `longest_holding_ns` is the strategy's time stop, 0 where nothing bounds a holding: a walk-forward
+    must purge at least as much between training and test.
     """
 
     name: str
@@ -63,6 +66,7 @@ class StrategySpec:
     posts_limit_orders: Callable[[Any], bool]
     estimators: Callable[[Any], dict[str, int]]
     algorithms: Callable[[Any, RunControl], Sequence[GuardedAlgorithm]] = lambda _s, _c: ()
+    longest_holding_ns: Callable[[Any], int] = lambda _settings: 0
 
     def build(
         self, instrument_id: str, number: int, settings: StrategySettings, control: RunControl
@@ -133,6 +137,7 @@ _SPECS = {
             estimators=lambda _settings: _versions(
                 CompositeLpiEngine, CompositeLpi, RealizedMeasures
             ),
+            longest_holding_ns=lambda s: round(s.max_hold_secs * SECOND_NS),
         ),
         StrategySpec(
             name="phoenix_lpi",
@@ -143,6 +148,7 @@ _SPECS = {
             estimators=lambda _settings: _versions(
                 LpiEngine, LiquidationPressure, Exhaustion, LeveragePrior
             ),
+            longest_holding_ns=lambda s: s.longest_holding_ns,
         ),
         StrategySpec(
             name="toxicity_volatility",
@@ -162,6 +168,7 @@ _SPECS = {
             algorithms=lambda s, control: (
                 [TwapAlgorithm(ALGORITHM_ID, control)] if s.execution == "twap" else []
             ),
+            longest_holding_ns=lambda s: s.h_max_bars * MINUTE_NS,
         ),
     )
 }  # fmt: skip

@@ -276,6 +276,12 @@ def _caveats(
             f"The last fold, from {date(format_utc(result.dropped.test_start_ns))}, was dropped: its "
             "test would have ended after the data."
         )
+    if result.without_data:
+        days = ", ".join(date(format_utc(fold.test_start_ns)) for fold in result.without_data)
+        notes.append(
+            f"{count(len(result.without_data), 'fold')} could not be run, the data have a gap in the "
+            f"training or the test range; tests from {days}."
+        )
     if result.overfitting is not None:
         pbo = result.overfitting
         notes.append(

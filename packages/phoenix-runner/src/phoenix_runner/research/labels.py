@@ -32,10 +32,21 @@ def move_between(
     *,
     max_age_ns: int,
 ) -> NDArray[np.float64]:
-    """mid(to) / mid(from) - 1 for each pair of times; NaN where either mid is absent or too old."""
-    start = sample_asof(ts_ns, mid, from_ns, max_age_ns=max_age_ns)
-    end = sample_asof(ts_ns, mid, to_ns, max_age_ns=max_age_ns)
-    return end / start - 1
+    """mid(to) / mid(from) - 1 for each pair of times; NaN where either mid is absent or too old.
+
+    A time after the end of the series has no mid, however young the last one is: nothing says that it
+    still stood.
+    """
+    times = np.asarray(ts_ns, dtype=np.int64)
+    start, end = (
+        np.where(
+            np.asarray(at, dtype=np.int64) <= (times[-1] if times.size else -1),
+            sample_asof(times, mid, at, max_age_ns=max_age_ns),
+            np.nan,
+        )
+        for at in (from_ns, to_ns)
+    )
+    return np.asarray(end / start - 1, dtype=np.float64)
 
 
 def forward_labels(

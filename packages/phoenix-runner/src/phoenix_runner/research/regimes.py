@@ -73,7 +73,7 @@ def split_by_regime(
     >>> table = split_by_regime("spread_bps", [1, 2, 3], [1.0, -2.0, 5.0], [0, 2], [0.5, 3.0],
     ...                         max_age_ns=10, edges=[1.0])
     >>> [(row.count, row.total) for row in table.rows], table.unknown
-    ([(1, 1.0), (1, -2.0)], 1)
+    ([(1, 1.0), (2, 3.0)], 0)
     """
     values = np.asarray(results, dtype=np.float64)
     state = sample_asof(regime_ts_ns, regime, began_ns, max_age_ns=max_age_ns)

@@ -20,7 +20,13 @@ from phoenix_schemas.arrow import CATALOG_TYPES
 from phoenix_schemas.timestamps import NS_PER_DAY, NS_PER_HOUR, NS_PER_MINUTE, format_utc
 
 from phoenix_runner.backtest import Progress
-from phoenix_runner.bundle import BundleFiles, BundleWriter, experiment_id, read_json
+from phoenix_runner.bundle import (
+    BundleFiles,
+    BundleWriter,
+    experiment_id,
+    read_json,
+    verify_bundle,
+)
 from phoenix_runner.catalog_series import Catalog, StoredSeries, init_times
 from phoenix_runner.errors import NoDataError, SuiteError
 from phoenix_runner.experiment import catalog_digest, describe_experiment
@@ -153,9 +159,17 @@ def run_regimes(folder: Path, catalog: str | None = None) -> tuple[Path, list[Re
 
     Spread comes from the catalog's quotes, volatility from the marks of the hour before, toxicity
     from the run's signal trace (if it recorded one with a `vpin`), funding from the catalog; what is
-    not there is left out. `catalog` replaces the path at which the run saw its catalog. Writes
-    `regimes-<id>` beside the run.
+    not there is left out. With several instruments each has its own tables, `<variable> of
+    <instrument>`. `catalog` replaces the path at which the run saw its catalog. Writes `regimes-<id>`
+    beside the run. Raises BundleError for a bundle whose files were changed.
     """
+    verify_bundle(folder)
+    mode = read_json(folder, "summary.json").get("mode", "single")
+    if mode != "single":
+        raise SuiteError(
+            f"{folder}: must be a single run (was {mode}, which holds many); run its suite once with "
+            "--set 'mode={kind: single}', or name a single run"
+        )
     run = read_bundle(folder)
     trips = [t for t in round_trips(run.record.fills, run.record.funding) if t.exit_ns is not None]
     if not trips:
@@ -163,16 +177,20 @@ def run_regimes(folder: Path, catalog: str | None = None) -> tuple[Path, list[Re
     moved = [] if catalog is None else [f"catalog.path={catalog}"]
     suite = load_suite(folder / "config_resolved.yaml", moved)
     tables = []
-    for name, unit, times, values, age in _variables(suite, run, folder, trips):
-        table = split_by_regime(
-            name,
-            [t.entry_ns for t in trips],
-            [float(t.net) for t in trips],
-            times,
-            values,
-            max_age_ns=age,
-        )
-        tables.append(replace(table, unit=unit))
+    for instrument_id in suite.instruments:
+        own = [t for t in trips if t.instrument_id == instrument_id]
+        if not own:
+            continue
+        for name, unit, times, values, age in _variables(suite, run, folder, own):
+            table = split_by_regime(
+                name if len(suite.instruments) == 1 else f"{name} of {instrument_id}",
+                [t.entry_ns for t in own],
+                [float(t.net) for t in own],
+                times,
+                values,
+                max_age_ns=age,
+            )
+            tables.append(replace(table, unit=unit))
     if not tables:
         raise NoDataError(
             f"{folder}: nothing known of spread, volatility, toxicity or funding at its entries; is "
@@ -207,9 +225,10 @@ type _Variable = tuple[str, str, Any, Any, int]
 def _variables(
     suite: Suite, run: RunBundle, folder: Path, trips: Sequence[RoundTrip]
 ) -> list[_Variable]:
+    """What is known of the market of one instrument, whose trips these are."""
     found: list[_Variable] = []
     instrument_id = trips[0].instrument_id
-    entries = [t.entry_ns for t in trips if t.instrument_id == instrument_id]
+    entries = [t.entry_ns for t in trips]
     if "QuoteTick" in suite.config.data.include:
         market = observed(suite, instrument_id, entries)
         found.append(("spread", "bps", market.ts_ns, market.spread_bps, NS_PER_MINUTE))
