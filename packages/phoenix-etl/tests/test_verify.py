@@ -7,12 +7,14 @@ import hashlib
 import json
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from phoenix_etl import manifest as manifests
+from phoenix_etl import reader_proof
 from phoenix_etl.errors import NothingFoundError
 from phoenix_etl.table_difference import difference, without_duplicates
 from phoenix_etl.verify import verify
@@ -224,6 +226,41 @@ def test_a_value_finer_than_the_metadata_says(sound) -> None:
     _rewrite(sound, edit)
     found = problem(sound, against_sources=False)
     assert "NautilusTrader reads other values: price is 42000.0000000000000000 where" in found
+
+
+def test_files_are_read_back_in_slices_of_time(dumps, catalog, monkeypatch) -> None:
+    """Bounded memory, whatever the file; and a wrong value is found in whichever slice it lies."""
+    times = [T0 + n // 3 for n in range(95)]  # three rows of each moment
+    times[40:60] = [times[40]] * 20  # and more than a slice of one
+    dumps.add("aggTrades", "2024-01-01", [trade(n, t) for n, t in enumerate(sorted(times))])
+    dumps.add("metrics", "2024-01-01", [
+        f"2024-01-01 {n // 12:02}:{n % 12 * 5:02}:00,BTCUSDT,1,1,,0,1,1" for n in range(1, 60)
+    ])  # fmt: skip
+    catalog.ingest()
+    slices: list[int] = []
+    real = reader_proof._as_nautilus_reads
+
+    def noted(*args: Any) -> pa.Table:
+        read = real(*args)
+        slices.append(read.num_rows)
+        return read
+
+    monkeypatch.setattr(reader_proof, "SLICE_ROWS", 8)
+    monkeypatch.setattr(reader_proof, "_as_nautilus_reads", noted)
+    found = catalog.verify()
+    assert (found.problems, found.rows) == ([], 95 + 59)
+    assert sum(slices) == 95 + 59
+    assert len(slices) > 12
+    assert max(slices) <= 20 + 8
+
+    def edit(table: pa.Table) -> pa.Table:
+        field = table.schema.field("price")
+        prices = table.column("price").to_pylist()
+        prices[77] += Decimal("0.001")  # finer than the metadata says
+        return table.set_column(0, field, pa.array(prices, field.type))
+
+    _rewrite(catalog, edit)
+    assert "NautilusTrader reads other values: price is" in problem(catalog, against_sources=False)
 
 
 def test_a_lost_row(sound) -> None:

@@ -21,18 +21,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from phoenix_schemas.arrow import CATALOG_TYPES
-from phoenix_schemas.custom_data import register_custom_data
 from phoenix_schemas.timestamps import UNIT_NS
 
 from phoenix_etl import manifest as manifests
-from phoenix_etl.catalog_files import WrittenFile
 from phoenix_etl.commit import CatalogStore
 from phoenix_etl.errors import CatalogError, NothingFoundError, SourceError
 from phoenix_etl.inventory import SourceFile, take_inventory
 from phoenix_etl.manifest import Manifest, PartitionEntry
+from phoenix_etl.reader_proof import ReaderProof
 from phoenix_etl.reading import MAX_LINE_BYTES
 from phoenix_etl.rejects import rejects_path
 from phoenix_etl.source_proof import SourceRows, read_as_text, stored_form
@@ -129,86 +126,18 @@ def _check_files(catalog: Path, manifest: Manifest, result: Verification) -> set
 
 def _check_reader(catalog: Path, manifest: Manifest, sound: set[str], result: Verification) -> None:
     """Every value as NautilusTrader reads it equals the stored value."""
-    from nautilus_trader.persistence import ParquetDataCatalog
-
-    register_custom_data()
-    reader = ParquetDataCatalog(str(catalog))
+    proof = ReaderProof(catalog)
     for file in manifest.catalog_files():
         if file.path not in sound:
             continue
-        stored = pq.read_table(catalog / file.path, partitioning=None)
-        result.rows += stored.num_rows
-        if stored.num_rows != file.rows:
-            result.problems.append(
-                f"{file.path}: holds {stored.num_rows:,} rows, not {file.rows:,}"
-            )
+        rows = pq.read_metadata(catalog / file.path).num_rows
+        result.rows += rows
+        if rows != file.rows:
+            result.problems.append(f"{file.path}: holds {rows:,} rows, not {file.rows:,}")
             continue
-        read = _as_nautilus_reads(reader, file)
-        problem = _reader_difference(stored, read)
+        problem = proof.difference(file)
         if problem:
             result.problems.append(f"{file.path}: NautilusTrader reads other values: {problem}")
-
-
-def _as_nautilus_reads(reader: Any, file: WrittenFile) -> pa.Table:
-    """The rows of a file through `ParquetDataCatalog.query`, as a table again."""
-    from nautilus_trader import serialization
-    from nautilus_trader.model import NautilusDataType
-
-    kind = CATALOG_TYPES[file.type_name]
-    data_type = (
-        NautilusDataType.Custom(kind.name) if kind.is_custom else NautilusDataType(kind.name)
-    )
-    objects = reader.query(
-        data_type, [file.identifier], start=file.first_ts_init, end=file.last_ts_init
-    )
-    encoders: dict[str, Callable[[Any], bytes]] = {
-        "QuoteTick": serialization.quotes_to_arrow_record_batch_bytes,
-        "TradeTick": serialization.trades_to_arrow_record_batch_bytes,
-        "Bar": serialization.bars_to_arrow_record_batch_bytes,
-        "MarkPriceUpdate": serialization.mark_prices_to_arrow_record_batch_bytes,
-        "IndexPriceUpdate": serialization.index_prices_to_arrow_record_batch_bytes,
-    }
-    encode = encoders.get(kind.name)
-    if encode is not None and objects:
-        return _as_shown(pa.ipc.open_stream(pa.py_buffer(encode(objects))).read_all())
-    schema = kind.schema(file.identifier)
-    if kind.is_custom:
-        rows: list[dict[str, Any]] = [_values_of(o.data, schema) for o in objects]
-    else:
-        rows = [
-            {
-                "rate": format(o.rate.normalize(), "f"),
-                "interval": o.interval,
-                "next_funding_ns": o.next_funding_ns,
-                "ts_event": o.ts_event,
-                "ts_init": o.ts_init,
-            }
-            for o in objects
-        ]
-    return pa.Table.from_pylist(rows, schema=schema)
-
-
-def _as_shown(table: pa.Table) -> pa.Table:
-    """Prices and sizes cut to the precision that the objects carry, as every user of one sees it."""
-    for index, stored in enumerate(table.schema):
-        if pa.types.is_decimal(stored.type):
-            is_size = "size" in stored.name or stored.name == "volume"
-            key = b"size_precision" if is_size else b"price_precision"
-            precision = int(table.schema.metadata[key])
-            shown = pa.decimal128(stored.type.precision, precision)
-            options = pc.CastOptions(shown, allow_decimal_truncate=True)
-            column = table.column(index).cast(options=options).cast(stored.type)
-            table = table.set_column(index, stored, column)
-    return table
-
-
-def _values_of(record: Any, schema: pa.Schema) -> dict[str, Any]:
-    return {name: getattr(record, name, None) for name in schema.names}
-
-
-def _reader_difference(stored: pa.Table, read: pa.Table) -> str | None:
-    names = [n for n in stored.column_names if n not in ("type", "data_type")]
-    return difference(stored.select(names), read.select(names))
 
 
 def _check_sources(
