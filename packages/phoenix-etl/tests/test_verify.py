@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 from phoenix_etl import manifest as manifests
 from phoenix_etl import reader_proof
-from phoenix_etl.errors import NothingFoundError
+from phoenix_etl.errors import NothingFoundError, UsageError
+from phoenix_etl.scheduler import Silent
 from phoenix_etl.table_difference import difference, without_duplicates
 from phoenix_etl.verify import verify
 
@@ -299,11 +300,65 @@ def test_the_rejects_file_reads_back_what_the_source_said(sound) -> None:
     }
 
 
+class Told(Silent):
+    """What a person watching would be told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.done: list[str] = []
+        self.started: list[tuple[int, int]] = []
+        self.bytes = self.rows = 0
+
+    def start(self, files: int, total_bytes: int) -> None:
+        self.started.append((files, total_bytes))
+
+    def advance(self, bytes_read: int, rows: int) -> None:
+        self.bytes += bytes_read
+        self.rows += rows
+
+    def file_done(self, path: str) -> None:
+        self.done.append(path)
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
 def test_progress_is_told(sound) -> None:
-    said: list[str] = []
-    verify(sound.root, [sound.raw], on_progress=said.append)
-    assert said[0] == "checking 5 files"
-    assert any("aggTrades-2024-01-01.csv" in line for line in said)
+    told = Told()
+    found = verify(sound.root, [sound.raw], progress=told)
+    assert told.notes == [
+        "checking 6 files", "reading back through NautilusTrader", "comparing with the dump files",
+    ]  # fmt: skip
+    assert [files for files, _ in told.started] == [found.files, 5, 4]
+    assert len(told.done) == found.files + 5 + 4
+    assert any("aggTrades-2024-01-01.csv" in path for path in told.done)
+    assert told.rows == found.rows + found.source_rows
+    assert 0 <= sum(total for _, total in told.started) - told.bytes < 10  # rounding
+
+
+def test_files_that_the_ingest_left_out_are_a_problem(sound, dumps) -> None:
+    path = dumps.put("futures/daily/aggTrades/BTCUSDT-aggTrades-2024-01-09.csv", "x\n")
+    sound.ingest()
+    for against_sources in (True, False):
+        found = sound.verify(against_sources=against_sources)
+        assert list(found.left_out) == [path]
+        assert found.problems == [f"left out: {found.left_out[path]}"]
+        assert found.not_ingested == []
+    assert found.to_json()["left_out"][path].startswith(f"{path}:1: aggTrades must have 7 columns")
+
+
+def test_files_that_were_never_ingested_are_said_and_no_problem(sound, dumps) -> None:
+    path = dumps.add("aggTrades", "2024-01-09", [trade(900, T0 + 8 * DAY)])
+    found = sound.verify()
+    assert (found.problems, found.not_ingested) == ([], [path])
+    assert found.to_json()["not_ingested"] == [path]
+
+
+def test_raw_roots_are_looked_at_before_the_catalog(sound, tmp_path: Path) -> None:
+    told = Told()
+    with pytest.raises(UsageError, match=r"existing folder .*check --raw-root"):
+        verify(sound.root, [tmp_path / "nowhere"], progress=told)
+    assert told.notes == []
 
 
 def table(**columns: list[object]) -> pa.Table:

@@ -45,14 +45,19 @@ class ReaderProof:
         self._catalog = catalog
         self._reader = ParquetDataCatalog(str(catalog))
 
-    def difference(self, file: WrittenFile) -> str | None:
-        """The first value that is read otherwise than it is stored, or None."""
+    def difference(self, file: WrittenFile, on_progress: Callable[[int, int], None]) -> str | None:
+        """The first value that is read otherwise than it is stored, or None.
+
+        `on_progress` is called with (bytes of the file, rows) since its last call.
+        """
         for part in _slices(self._catalog / file.path, file):
             read = _as_nautilus_reads(self._reader, file, part.first, part.last)
             names = [n for n in part.stored.column_names if n not in ("type", "data_type")]
             found = difference(part.stored.select(names), read.select(names))
             if found is not None:
                 return found
+            rows = part.stored.num_rows
+            on_progress(file.bytes * rows // file.rows, rows)
         return None
 
 
