@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import NamedTuple
 import pytest
 from phoenix_etl import cli, scheduler
 from phoenix_etl.config import RETIRED_KEYS
+from rich.console import Console
 
 T0 = 1_704_067_200_000
 ROW = f"1,42000.1,0.5,1,1,{T0},true"
@@ -260,13 +262,51 @@ def test_a_person_sees_a_ledger_and_where_things_are(run: Run, dumps, tmp_path: 
     args = ("ingest", "--raw-root", dumps.root, "--catalog", tmp_path / "c")
     ran = run(*args)
     assert ran.code == 0
-    assert "futures/aggTrades" in ran.out
+    assert re.search(r"^aggTrades +1 +1 +-", ran.out, re.MULTILINE)
+    assert "dataset (futures)" in ran.out
     assert f"1 files read, 0 known, 1 partitions written to {tmp_path}/c" in ran.out
     assert f"validation report {tmp_path}/c/validation_report.md" in ran.out
     assert "1 file(s) to read" in ran.err
     again = run(*args)
     assert f"nothing to do: all 1 files are in {tmp_path}/c" in again.out
     assert "1 files and" not in run("verify", "--catalog", tmp_path / "c", "--quiet").err
+
+
+def test_tables_fit_a_terminal_of_80_columns(
+    run: Run, dumps, catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "_stdout", lambda: Console(width=80))
+    row = f"{T0},1.1,1.1,1.1,1.1,0,{T0 + 59_999},0,0,0,0,0"
+    for day in ("2024-01-01", "2024-01-02"):
+        at = T0 + 86_400_000 * (day == "2024-01-02")
+        rows = [row.replace(str(T0), str(at)).replace(str(T0 + 59_999), str(at + 59_999))] * 1200
+        dumps.add("premiumIndexKlines", day, [*rows, "bad"])
+    dumps.add("aggTrades", "2024-01", [ROW])
+    dumps.add("aggTrades", "2024-01-01", [ROW])
+    roots = ("--raw-root", dumps.root)
+    listed = run("inventory", *roots).out
+    assert re.search(
+        r"^premiumIndexKlines BTCUSDT daily +2 2024-01-01 2024-01-02 +0.1", listed, re.MULTILINE
+    )
+    assert re.search(r"^aggTrades +BTCUSDT monthly +1 +2024-01 +2024-01 ", listed, re.MULTILINE)
+    ran = run("ingest", *roots, "--catalog", catalog.root)
+    status = run("status", "--catalog", catalog.root).out
+    for out in (ran.out, status):
+        assert re.search(r"^aggTrades +2 +1 1 superseded *$", out, re.MULTILINE)
+        assert re.search(
+            r"^premiumIndexKlines +2,402 +2 2,398 duplicates, 2 rejected", out, re.MULTILINE
+        )
+    first, last = "2024-01-01 00:00", "2024-01-02 00:00"
+    assert re.search(rf"^premiumIndexKlines +2 {first} {last}", status, re.MULTILINE)
+    for out in (listed, ran.out, status):
+        assert "…" not in out
+    # With another market there, names tell which.
+    dumps.add("aggTrades", "2024-01-01", [f"{ROW},True"], market="spot")
+    run("ingest", *roots, "--catalog", catalog.root, "--universe", "spot")
+    status = run("status", "--catalog", catalog.root).out
+    for name in ("spot/aggTrades", "futures/premiumIndexKlines"):
+        assert len(re.findall(rf"^{name} ", status, re.MULTILINE)) == 2
+    assert "…" not in status
 
 
 def test_verify_says_what_it_did_not_look_at(run: Run, dumps, catalog) -> None:

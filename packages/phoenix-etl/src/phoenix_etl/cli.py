@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from phoenix_schemas.errors import PhoenixError, SchemaError
 from phoenix_schemas.timestamps import format_utc
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -83,14 +84,18 @@ def inventory(raw_roots: tuple[Path, ...], as_json: bool) -> None:
             }
         )
         return
-    table = Table("market", "dataset", "symbol", "period", "files", "from", "to", "MiB")
     groups: dict[tuple[str, ...], list[Any]] = {}
     for file in found.files:
-        groups.setdefault((file.market, file.dataset, file.symbol, file.period), []).append(file)
-    for key, files in groups.items():
+        name = f"{file.market}/{file.dataset}"
+        groups.setdefault((name, file.symbol, file.period), []).append(file)
+    heading, names = _dataset_names(name for name, _, _ in groups)
+    table = _table(heading, "symbol", "period", "files", "from", "to", "MiB", texts=3)
+    for (name, symbol, period), files in groups.items():
         keys = sorted(f.date_key for f in files)
         size = sum(f.size_bytes for f in files) / (1 << 20)
-        table.add_row(*key, str(len(files)), keys[0], keys[-1], f"{size:,.1f}")
+        table.add_row(
+            names[name], symbol, period, str(len(files)), keys[0], keys[-1], f"{size:,.1f}"
+        )
     _stdout().print(table)
     for odd in found.unrecognised:
         _note(f"not read: {odd.path}: {odd.reason}")
@@ -225,14 +230,15 @@ def status(catalog: Path, manifest_path: Path | None, as_json: bool) -> None:
         )
         return
     _stdout().print(_ledger_table(manifest))
-    table = Table("dataset", "events", "from", "to")
+    heading, names = _dataset_names(manifest.datasets)
+    table = _table(heading, "events", "from (UTC)", "to (UTC)")
     for name, totals in manifest.datasets.items():
         first, last = totals.min_ts_event, totals.max_ts_event
         table.add_row(
-            name,
+            names[name],
             f"{totals.events:,}",
-            "-" if first is None else format_utc(first),
-            "-" if last is None else format_utc(last),
+            "-" if first is None else _to_the_minute(first),
+            "-" if last is None else _to_the_minute(last),
         )
     _stdout().print(table)
     click.echo(f"catalog digest {manifest.catalog_digest}")
@@ -452,17 +458,40 @@ def _manifest_of(catalog: Path, path: Path | None) -> Any:
 
 
 def _ledger_table(manifest: Any) -> Table:
-    table = Table(
-        "dataset", "rows read", "written", "duplicates", "conflicts", "rejected", "out of range",
-        "superseded",
-    )  # fmt: skip
+    """Rows read, rows written and, in words, what became of the others."""
+    heading, names = _dataset_names(manifest.datasets)
+    table = _table(heading, "rows read", "written")
+    table.add_column("not written")
     for name, t in manifest.datasets.items():
-        counts = (
-            t.rows_read, t.events, t.duplicates, t.conflicts, t.rejected, t.out_of_range,
-            t.superseded,
-        )  # fmt: skip
-        table.add_row(name, *(f"{c:,}" for c in counts))
+        others = {
+            "duplicates": t.duplicates, "conflicts": t.conflicts, "rejected": t.rejected,
+            "out of range": t.out_of_range, "superseded": t.superseded,
+        }  # fmt: skip
+        said = ", ".join(f"{count:,} {what}" for what, count in others.items() if count)
+        table.add_row(names[name], f"{t.rows_read:,}", f"{t.events:,}", said or "-")
     return table
+
+
+def _table(first: str, *others: str, texts: int = 1) -> Table:
+    """A table that fits a terminal of 80 columns; behind the first `texts` columns stand numbers."""
+    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    for n, heading in enumerate((first, *others)):
+        table.add_column(heading, justify="left" if n < texts else "right", no_wrap=True)
+    return table
+
+
+def _dataset_names(keys: Iterable[str]) -> tuple[str, dict[str, str]]:
+    """A column's heading, and the name of each `<market>/<dataset>` in it: the market is said once
+    where there is one alone."""
+    names = {key: key for key in keys}
+    markets = {key.partition("/")[0] for key in names}
+    if len(markets) != 1:
+        return "dataset", names
+    return f"dataset ({markets.pop()})", {key: key.partition("/")[2] for key in names}
+
+
+def _to_the_minute(ns: int) -> str:
+    return format_utc(ns)[:16].replace("T", " ")
 
 
 def _builtins(value: Any) -> Any:
