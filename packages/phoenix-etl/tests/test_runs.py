@@ -462,7 +462,7 @@ def test_a_small_memory_budget_changes_no_byte(
 
     monkeypatch.setattr(spilled_rows, "MIN_SLICE_ROWS", 40)
     monkeypatch.setattr(np, "lexsort", counted)
-    sliced = another.ingest(memory_budget="0 MiB")
+    sliced = another.ingest(memory_budget="0.001 MiB")
     assert len(made) > 10
     assert max(made) < 200
     assert catalog.data() == another.data()

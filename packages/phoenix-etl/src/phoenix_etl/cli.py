@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from phoenix_schemas.errors import PhoenixError, SchemaError
-from phoenix_schemas.timestamps import format_utc
+from phoenix_schemas.timestamps import NS_PER_DAY, format_utc, parse_utc
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -27,15 +27,47 @@ INTERRUPTED = 130
 MAX_LISTED = 10
 """Paths of one kind that are printed; `--json` has them all."""
 
-_catalog = click.option(
-    "--catalog", type=click.Path(path_type=Path), required=True, help="Folder of the catalog."
-)
+
+class _Folder(click.ParamType):  # type: ignore[type-arg]
+    """A folder, there or not; never a file, and never the current folder by an empty word."""
+
+    name = "folder"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path = Path(value)
+        if str(value) == "":
+            self.fail("must name a folder (was empty)", param, ctx)
+        if path.is_file():
+            hint = "give the folder it lies in" if path.name == "manifest.json" else "name a folder"
+            self.fail(f"must be a folder (was the file {value}); {hint}", param, ctx)
+        return path
+
+
+class _Day(click.ParamType):  # type: ignore[type-arg]
+    """A UTC day, as nanoseconds of its midnight."""
+
+    name = "day"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            ns = parse_utc(str(value))
+        except SchemaError as error:
+            self.fail(str(error), param, ctx)
+        if ns % NS_PER_DAY:
+            self.fail(f"must be a day without a time (was {value!r}), e.g. 2024-01-01", param, ctx)
+        return ns
+
+
+_FOLDER, _DAY = _Folder(), _Day()
+_catalog = click.option("--catalog", type=_FOLDER, required=True, help="Folder of the catalog.")
 _manifest = click.option(
     "--manifest", "manifest_path", type=click.Path(path_type=Path),
     help="Where the manifest is, if manifest_path of the config put it outside the catalog.",
 )  # fmt: skip
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
-_quiet = click.option("--quiet", is_flag=True, help="No progress, errors only.")
+_quiet = click.option("--quiet", is_flag=True, help="No progress; results and errors only.")
 
 
 def _list_option(name: str, text: str) -> Callable[[Any], Any]:
@@ -56,7 +88,7 @@ def cli() -> None:
 
 @cli.command()
 @click.option(
-    "--raw-root", "raw_roots", type=click.Path(path_type=Path), multiple=True, required=True,
+    "--raw-root", "raw_roots", type=_FOLDER, multiple=True, required=True,
     help="Folder with dump files; may be given several times.",
 )  # fmt: skip
 @_json
@@ -104,10 +136,10 @@ def inventory(raw_roots: tuple[Path, ...], as_json: bool) -> None:
 @cli.command()
 @click.option("--config", type=click.Path(path_type=Path), help="Settings, e.g. configs/etl.yaml.")
 @click.option(
-    "--raw-root", "raw_roots", type=click.Path(path_type=Path), multiple=True,
+    "--raw-root", "raw_roots", type=_FOLDER, multiple=True,
     help="Folder with dump files (instead of the config's raw_roots).",
 )  # fmt: skip
-@click.option("--catalog", type=click.Path(path_type=Path), help="Folder of the catalog.")
+@click.option("--catalog", type=_FOLDER, help="Folder of the catalog.")
 @click.option("--universe", type=click.Choice(["futures", "spot"]), help="USD-M futures or spot.")
 @_list_option("--symbols", "Only these symbols, e.g. BTCUSDT,ETHUSDT.")
 @_list_option("--datasets", "Only these datasets, e.g. bookTicker,aggTrades.")
@@ -269,7 +301,7 @@ def validate(catalog: Path, manifest_path: Path | None, as_json: bool) -> None:
 @_catalog
 @_manifest
 @click.option(
-    "--raw-root", "raw_roots", type=click.Path(path_type=Path), multiple=True,
+    "--raw-root", "raw_roots", type=_FOLDER, multiple=True,
     help="Also prove every stored value against the text of the dump files.",
 )  # fmt: skip
 @_quiet
@@ -310,9 +342,9 @@ def verify(
 
 
 @cli.command()
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Raw root to write.")
+@click.option("--out", type=_FOLDER, required=True, help="Raw root to write.")
 @_list_option("--symbols", "Symbols to simulate; default BTCUSDT.")
-@click.option("--start", default="2024-01-01", show_default=True, help="First day, UTC.")
+@click.option("--start", type=_DAY, default="2024-01-01", show_default=True, help="First day, UTC.")
 @click.option("--days", type=click.IntRange(min=1), help="Default 1 (month: 30, defects: 9).")
 @click.option("--seed", type=click.IntRange(min=0), default=7, show_default=True)
 @click.option(
@@ -327,7 +359,7 @@ def verify(
 def synth(
     out: Path,
     symbols: tuple[str, ...],
-    start: str,
+    start: int,
     days: int | None,
     seed: int,
     profile: str,
@@ -335,14 +367,14 @@ def synth(
     quiet: bool,
 ) -> None:
     """Write dump files of a simulated market, the same for the same seed."""
-    from phoenix_schemas.timestamps import parse_utc, utc_day
+    from phoenix_schemas.timestamps import utc_day
 
     from phoenix_etl.synthetic import write_market
 
     market = write_market(
         out,
         symbols=_split(symbols) or ["BTCUSDT"],
-        start=utc_day(parse_utc(start)),
+        start=utc_day(start),
         days=days or {"month": 30, "defects": 9}.get(profile, 1),
         seed=seed,
         profile=profile,
@@ -358,11 +390,9 @@ def synth(
 @_list_option(
     "--datasets", "Default aggTrades, bookTicker, metrics, klines, bookDepth, fundingRate."
 )
-@click.option("--start", required=True, help="First day, UTC, e.g. 2024-01-01.")
-@click.option("--end", required=True, help="End, UTC, exclusive.")
-@click.option(
-    "--raw-root", type=click.Path(path_type=Path), required=True, help="Folder for the dump files."
-)
+@click.option("--start", type=_DAY, required=True, help="First day, UTC, e.g. 2024-01-01.")
+@click.option("--end", type=_DAY, required=True, help="End, UTC, exclusive.")
+@click.option("--raw-root", type=_FOLDER, required=True, help="Folder for the dump files.")
 @click.option("--universe", type=click.Choice(["futures", "spot"]), default="futures",
     show_default=True, help="USD-M futures or spot.")  # fmt: skip
 @click.option("--base-url", default="https://data.binance.vision", show_default=True,
@@ -373,8 +403,8 @@ def synth(
 def download(
     symbols: tuple[str, ...],
     datasets: tuple[str, ...],
-    start: str,
-    end: str,
+    start: int,
+    end: int,
     raw_root: Path,
     universe: Market,
     base_url: str,
@@ -386,8 +416,6 @@ def download(
 
     Needs phoenix-etl[download]. No other command opens a connection.
     """
-    from phoenix_schemas.timestamps import parse_utc
-
     from phoenix_etl.download import archive_files
     from phoenix_etl.download import download as run_download
     from phoenix_etl.errors import UsageError
@@ -397,9 +425,7 @@ def download(
     if wanted is None:
         raise UsageError("download must be told which symbols; e.g. --symbols BTCUSDT")
     try:
-        files = archive_files(
-            wanted, parse_utc(start), parse_utc(end), market=universe, datasets=_split(datasets)
-        )
+        files = archive_files(wanted, start, end, market=universe, datasets=_split(datasets))
     except SchemaError as error:
         raise UsageError(str(error)) from None
     try:
@@ -522,6 +548,9 @@ def main() -> None:
         cli.main(standalone_mode=False)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        _note(error.format_message())
+        sys.exit(2)
     except click.UsageError as error:
         _note(f"error: {error.format_message()}")
         if error.ctx is not None:

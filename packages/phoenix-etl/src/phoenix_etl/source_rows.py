@@ -33,7 +33,7 @@ from phoenix_etl.parsing import (
     sniff_header,
     written_decimals,
 )
-from phoenix_etl.reading import Block, SourceReader
+from phoenix_etl.reading import Block, SourceReader, split_first_line
 from phoenix_etl.spilled_rows import Spill, SpillWriter
 from phoenix_etl.trade_totals import TradeSum, TradeTotals, trade_target
 
@@ -222,16 +222,16 @@ class _FileStream:
 
     def _start(self, block: Block) -> Block:
         """Read the header, if there is one; the block without it."""
-        first, _, rest = block.data.partition(b"\n")
-        text = first.removesuffix(b"\r").decode("utf-8", "backslashreplace")
+        first, rest = split_first_line(block)
+        text = first.decode("utf-8", "backslashreplace")
         columns, self.has_header = sniff_header(self._file.spec, text, self._file.path)
-        second = rest.partition(b"\n")[0] if self.has_header else first
+        second = rest.data.lstrip().partition(b"\n")[0] if self.has_header else first
         row = second.removesuffix(b"\r").decode("utf-8", "backslashreplace")
         written = written_decimals(columns, row)
         self._parser = BlockParser(columns, self._options.precisions, written)
         if not self.has_header:
             return block
-        return Block(block.first_line + 1, rest, block.lines - 1)
+        return rest
 
     def _normalizer_for(self, unit: str) -> Normalizer:
         context = FileContext(
