@@ -394,6 +394,59 @@ def test_tables_fit_a_terminal_of_80_columns(
     assert "…" not in status
 
 
+def test_rejected_rows_are_said_with_where_they_are(run: Run, dumps, catalog) -> None:
+    rows = [f"{n},42000.1,0.5,{n},{n},{T0 + n},true" for n in range(30)]
+    path = dumps.add("aggTrades", "2024-01-01", [*rows, "bad", rows[3].replace("0.5", "0.6")])
+    args = ("ingest", "--raw-root", dumps.root, "--catalog", catalog.root)
+    said = f"1 row(s) rejected and 1 in conflict with others, see {catalog.root}/rejects"
+    assert run(*args).out.splitlines()[-1] == said
+    dumps.put(path, "\n".join(rows))
+    assert "row(s) rejected" not in run(*args).out
+
+
+def test_a_folder_of_other_files_names_the_first(run: Run, dumps, catalog) -> None:
+    dumps.put("b/notes.txt", "x")
+    dumps.put("a/BTCUSDT-aggTrades-2024-01-01.csv", "x")
+    said = refused(run("ingest", "--raw-root", dumps.root, "--catalog", catalog.root), 3)
+    assert (
+        "; 2 file(s) there are none, the first: a/BTCUSDT-aggTrades-2024-01-01.csv: no fol" in said
+    )
+
+
+@pytest.mark.parametrize("ending", ["csv", "zip"])
+def test_a_file_that_is_cut_off_is_refused(run: Run, dumps, catalog, ending: str) -> None:
+    rows = "".join(f"{n},42000.1,0.5,{n},{n},{T0 + n},true\n" for n in range(30))
+    name = f"futures/daily/aggTrades/BTCUSDT-aggTrades-2024-01-01.{ending}"
+    path = dumps.put(name, f"{rows}31,42000.1,0.")
+    assert catalog.ingest().failed == {
+        path: f"{path}:31: cut off, its last line has 3 of 7 columns and no end; download it again"
+    }
+    dumps.put(path, rows.removesuffix("\n"))  # whole rows, the last without its end
+    assert catalog.ingest().failed == {}
+    assert len(catalog.rows("TradeTick")) == 30
+
+
+@pytest.mark.parametrize("command", ["verify", "synth"])
+def test_ctrl_c_in_a_command_that_can_be_run_again(
+    run: Run, dumps, catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    from phoenix_etl import synthetic, verify
+
+    def interrupted(*_args: object, **_kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verify, "verify", interrupted)
+    monkeypatch.setattr(synthetic, "write_market", interrupted)
+    args = {"verify": ("--catalog", catalog.root), "synth": ("--out", tmp_path / "raw")}[command]
+    ran = run(command, *args)
+    assert ran.code == 130
+    assert ran.err.splitlines()[-1] == {
+        "verify": "interrupted; nothing was changed, run it again",
+        "synth": f"interrupted; the files in {tmp_path}/raw are not all there. Run the same command "
+        "again",
+    }[command]  # fmt: skip
+
+
 def test_verify_says_what_it_did_not_look_at(run: Run, dumps, catalog) -> None:
     dumps.add("aggTrades", "2024-01-01", [ROW])
     catalog.ingest()

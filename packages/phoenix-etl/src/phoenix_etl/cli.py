@@ -148,7 +148,9 @@ def inventory(raw_roots: tuple[Path, ...], as_json: bool) -> None:
 @click.option("--workers", type=click.IntRange(min=1), help="Processes; default one per core.")
 @click.option("--scheduler", metavar="ADDRESS",
     help="Work on a Dask cluster, e.g. tcp://10.0.0.5:8786 (phoenix-etl[dask]).")  # fmt: skip
-@click.option("--strict", is_flag=True, default=None, help="Refuse a file at its first bad row.")
+@click.option("--strict", is_flag=True, default=None,
+    help="Refuse a file at its first bad row (else at more than 0.1 % of its rows; a small file may lose "
+    "up to ten, a tenth at most).")  # fmt: skip
 @click.option("--rehash", is_flag=True, help="Hash known files again instead of trusting stat.")
 @_quiet
 @_json
@@ -234,6 +236,15 @@ def ingest(
             )
         click.echo(f"catalog digest {result.manifest.catalog_digest}")
         click.echo(f"validation report {settings.validation_report}")
+        totals = result.manifest.datasets.values()
+        rejected, conflicts = (
+            sum(getattr(t, n) for t in totals) for n in ("rejected", "conflicts")
+        )
+        if rejected or conflicts:
+            click.echo(
+                f"{rejected:,} row(s) rejected and {conflicts:,} in conflict with others, see "
+                f"{settings.catalog / 'rejects'}"
+            )
     for path in result.restated:
         _note(f"restated: {path} changed since it was ingested; its days were rebuilt")
     if result.failed:
@@ -369,18 +380,24 @@ def synth(
     """Write dump files of a simulated market, the same for the same seed."""
     from phoenix_schemas.timestamps import utc_day
 
+    from phoenix_etl.progress import writing_shown
     from phoenix_etl.synthetic import write_market
 
-    market = write_market(
-        out,
-        symbols=_split(symbols) or ["BTCUSDT"],
-        start=utc_day(start),
-        days=days or {"month": 30, "defects": 9}.get(profile, 1),
-        seed=seed,
-        profile=profile,
-        compress=compress,
-        progress=None if quiet else lambda done, total, name: _note(f"{done}/{total} {name}"),
-    )
+    try:
+        with writing_shown(_stderr(), quiet=quiet) as progress:
+            market = write_market(
+                out,
+                symbols=_split(symbols) or ["BTCUSDT"],
+                start=utc_day(start),
+                days=days or {"month": 30, "defects": 9}.get(profile, 1),
+                seed=seed,
+                profile=profile,
+                compress=compress,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        _note(f"interrupted; the files in {out} are not all there. Run the same command again")
+        sys.exit(INTERRUPTED)
     if not quiet:
         click.echo(f"dump files in {out}, the truth about them in {market.truth_root}")
 

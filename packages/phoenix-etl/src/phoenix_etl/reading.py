@@ -74,6 +74,8 @@ class SourceReader:
         self.sha256 = ""
         self.bytes_read = 0
         """Bytes of the file on disk consumed so far."""
+        self.unended_line: int | None = None
+        """The last line, if no newline ends it."""
 
     def __iter__(self) -> Iterator[Block]:
         try:
@@ -156,6 +158,7 @@ class SourceReader:
                 data = data.removeprefix(_BOM)
             if not data.endswith(b"\n"):
                 data += b"\n"  # the file's last line
+                self.unended_line = line + data.count(b"\n") - 1
             lines = data.count(b"\n")
             yield Block(line, data, lines)
             line += lines

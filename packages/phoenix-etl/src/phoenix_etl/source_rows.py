@@ -152,6 +152,13 @@ def read_source(
         header, unit = stream.has_header, stream.unit or "s"
     if not stream.has_begun:
         raise SourceError(f"{file.path}: empty, not even a header; download it again")
+    if rejects and rejects[-1].line == reader.unended_line:
+        cells = rejects[-1].text.count(",") + 1
+        if cells < stream.columns:
+            raise SourceError(
+                f"{file.path}:{reader.unended_line}: cut off, its last line has {cells} of "
+                f"{stream.columns} columns and no end; download it again"
+            )
     _check_reject_share(tally, rejects, file.path, options)
     _check_period(tally, file)
     report = FileReport(
@@ -190,6 +197,8 @@ class _FileStream:
         self._options = options
         self._blocks = iter(reader)
         self.has_header = False
+        self.columns = 0
+        """How many the file has."""
         self.unit: str | None = None
         self._parser: BlockParser | None = None
         self._normalizer: Normalizer | None = None
@@ -225,6 +234,7 @@ class _FileStream:
         first, rest = split_first_line(block)
         text = first.decode("utf-8", "backslashreplace")
         columns, self.has_header = sniff_header(self._file.spec, text, self._file.path)
+        self.columns = len(columns)
         second = rest.data.lstrip().partition(b"\n")[0] if self.has_header else first
         row = second.removesuffix(b"\r").decode("utf-8", "backslashreplace")
         written = written_decimals(columns, row)
