@@ -79,7 +79,7 @@ MARKETS = {
 
 
 def quote_columns(market: Market):
-    return [getattr(market.quotes, f.name) for f in dataclasses.fields(market.quotes)]
+    return list(market.quotes.arrays().values())
 
 
 @every_variant

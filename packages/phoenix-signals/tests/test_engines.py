@@ -300,8 +300,7 @@ def test_bar_engine_is_its_formula(imbalance):
     config = bar_config(imbalance=imbalance, depth_pct=1.0, quote_max_age_ns=150_000_000)
     market = random_market(22)
     found = replay(BarLpiEngine(config), market)
-    quotes = list(zip(*(getattr(market.quotes, f.name).tolist()
-                        for f in dataclasses.fields(market.quotes)), strict=True))  # fmt: skip
+    quotes = list(zip(*(c.tolist() for c in market.quotes.arrays().values()), strict=True))
     sides: dict = {}
     for ts, percentage, notional in zip(
         *(c.tolist() for c in (market.depth.ts_ns, market.depth.percentage)),
@@ -347,8 +346,7 @@ def test_slip_15_bar_windows_take_every_bar():
     thinned = dataclasses.replace(
         market,
         quotes=type(market.quotes)(
-            *(np.delete(getattr(market.quotes, f.name), cut)
-              for f in dataclasses.fields(market.quotes))
+            *(np.delete(column, cut) for column in market.quotes.arrays().values())
         ),
     )  # fmt: skip
     whole, holed = (replay(BarLpiEngine(config), m) for m in (market, thinned))
