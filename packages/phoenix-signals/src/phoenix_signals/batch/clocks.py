@@ -55,7 +55,7 @@ def time_clock(
     [10, 20]
     """
     TimeClock(interval_ns, max_gap_ns)
-    ts, amount, is_buy = checked_trades(ts_ns, amount_raw, side)
+    ts, amount, is_buy = checked_trades(ts_ns, amount_raw, side, "amount_raw")
     if len(ts) == 0:
         return _join([])
     index = ts // interval_ns
@@ -105,9 +105,7 @@ def volume_clock(
     ([7, 0], [3, 10], [1, 1])
     """
     VolumeClock(bucket_raw, bucket_mode, max_gap_ns)
-    return _amount_clock(
-        *checked_trades(ts_ns, size_raw, side), bucket_raw, bucket_mode, max_gap_ns
-    )
+    return amount_clock(*checked_trades(ts_ns, size_raw, side), bucket_raw, bucket_mode, max_gap_ns)
 
 
 def notional_clock(
@@ -128,7 +126,7 @@ def notional_clock(
     NotionalClock(bucket_raw, bucket_mode, max_gap_ns)
     ts, size, is_buy = checked_trades(ts_ns, size_raw, side)
     amount = notional(price_raw, size)
-    return _amount_clock(ts, amount, is_buy, bucket_raw, bucket_mode, max_gap_ns)
+    return amount_clock(ts, amount, is_buy, bucket_raw, bucket_mode, max_gap_ns)
 
 
 def notional(price_raw: ArrayLike, size_raw: ArrayLike) -> Ints:
@@ -149,20 +147,25 @@ def notional(price_raw: ArrayLike, size_raw: ArrayLike) -> Ints:
 
 
 def checked_trades(
-    ts_ns: ArrayLike, size_raw: ArrayLike, side: ArrayLike
+    ts_ns: ArrayLike, size_raw: ArrayLike, side: ArrayLike, name: str = "size_raw"
 ) -> tuple[Ints, Ints, Any]:
+    """Times, sizes and who bought, of trades that can be; `name` is that of the sizes in messages.
+
+    >>> checked_trades([1, 2], [5, 3], [1, -1])
+    (array([1, 2]), array([5, 3]), array([ True, False]))
+    """
     ts = time_column(ts_ns)
-    size = raw_column("size_raw", size_raw, len(ts))
+    size = raw_column(name, size_raw, len(ts))
     if len(size) and size.min() <= 0:
         row = int(np.argmax(size <= 0))
-        raise InputError(f"size_raw must be above 0 (was {size[row]} at row {row})")
+        raise InputError(f"{name} must be above 0 (was {size[row]} at row {row})")
     sides = raw_column("side", side, len(ts))
     is_buy = sides == BUY
     known = is_buy | (sides == SELL)
     if not known.all():
         row = int(np.argmin(known))
         raise InputError(f"side must be +1 or -1 (was {sides[row]} at row {row})")
-    _check_sum("size_raw", float(size.astype(np.float64).sum()))
+    _check_sum(name, float(size.astype(np.float64).sum()))
     return ts, size, is_buy
 
 
@@ -174,7 +177,7 @@ def _check_sum(name: str, total: float) -> None:
         )
 
 
-def _amount_clock(
+def amount_clock(
     ts: Ints,
     amount: Ints,
     is_buy: NDArray[np.bool_],
@@ -182,6 +185,12 @@ def _amount_clock(
     bucket_mode: BucketMode,
     max_gap_ns: int,
 ) -> Buckets:
+    """Buckets of checked trades by amount.
+
+    >>> trades = checked_trades([1, 2], [7, 15], [1, -1])
+    >>> amount_clock(*trades, 10, "split", HOUR_NS).sell_raw.tolist()
+    [3, 10]
+    """
     parts = []
     buckets_of = _split_buckets if bucket_mode == "split" else _whole_buckets
     cuts = [0, *(np.flatnonzero(np.diff(ts) > max_gap_ns) + 1).tolist(), len(ts)]
