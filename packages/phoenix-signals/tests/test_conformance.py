@@ -102,6 +102,14 @@ def test_docstring_has_every_section(entry):
 
 
 @every_signal
+def test_docstring_of_the_twin_says_units_shape_and_errors(entry):
+    text = inspect.getdoc(twin(entry.signal))
+    missing = [s for s in ("Units", "Returns", "Raises") if not re.search(rf"(?m)^{s}:", text)]
+    assert not missing, f"docstring of batch.{entry.id} lacks {missing}"
+    assert ">>>" in text, "the example must run as a doctest"
+
+
+@every_signal
 def test_identity_and_examples(entry):
     assert re.fullmatch(r"[a-z][a-z0-9_]*", entry.id)
     assert entry.version >= 1

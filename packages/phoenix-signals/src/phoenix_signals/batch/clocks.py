@@ -51,6 +51,11 @@ def time_clock(
 ) -> Buckets:
     """Twin of [TimeClock][phoenix_signals.clocks.TimeClock].
 
+    Units: nanoseconds; amounts in any one raw unit.
+    Returns: the closed buckets as columns, amounts int64; the open one is not among them.
+    Raises: time going back, a non-positive amount or a side other than +1, -1 raises InputError
+        with the row; max_gap_ns below interval_ns raises ParameterError.
+
     >>> time_clock([3, 25], [5, 1], [1, -1], interval_ns=10).ts_close_ns.tolist()
     [10, 20]
     """
@@ -100,6 +105,11 @@ def volume_clock(
 ) -> Buckets:
     """Twin of [VolumeClock][phoenix_signals.clocks.VolumeClock].
 
+    Units: `size_raw` and `bucket_raw` in lots of 10^-size_precision.
+    Returns: the closed buckets as columns, amounts int64; the open one is not among them.
+    Raises: time going back, a non-positive size or a side other than +1, -1 raises InputError
+        with the row.
+
     >>> buckets = volume_clock([1, 2], [7, 15], [1, -1], bucket_raw=10, bucket_mode="split")
     >>> buckets.buy_raw.tolist(), buckets.sell_raw.tolist(), buckets.row.tolist()
     ([7, 0], [3, 10], [1, 1])
@@ -119,6 +129,11 @@ def notional_clock(
     max_gap_ns: int = HOUR_NS,
 ) -> Buckets:
     """Twin of [NotionalClock][phoenix_signals.clocks.NotionalClock].
+
+    Units: `bucket_raw` in 10^-(price_precision + size_precision) of the quote asset.
+    Returns: the closed buckets as columns, amounts int64; the open one is not among them.
+    Raises: time going back, a non-positive price or size or a side other than +1, -1 raises
+        InputError with the row.
 
     >>> notional_clock([1, 2], [99, 99], [10, 5], [1, -1], bucket_raw=1_000).buy_raw.tolist()
     [990]

@@ -29,6 +29,11 @@ def vpin(
 ) -> Floats:
     """Twin of [Vpin][phoenix_signals.toxicity.Vpin]: one value per trade.
 
+    Units: none, in [0, 1]; amounts in integer raw units, base (size) or quote (notional).
+    Returns: float64, one value per trade; NaN where the value is None; warm-up: n buckets.
+    Raises: time going back, a non-positive amount or a side other than +1, -1 raises InputError
+        with the row.
+
     >>> vpin([0, 1], [15, 5], [1, -1], bucket_raw=10, window_buckets=2).tolist()
     [nan, 0.5]
     """
@@ -69,6 +74,12 @@ def bulk_vpin(
     max_gap_ns: int = HOUR_NS,
 ) -> Floats:
     """Twin of [BulkVpin][phoenix_signals.toxicity.BulkVpin]: one value per bar.
+
+    Units: none, in [0, 1]; volumes in integer raw units.
+    Returns: float64, one value per bar; NaN where the value is None; warm-up: one close,
+        `sigma_window_bars` dP, then n buckets.
+    Raises: time going back, a close not above 0 or a negative volume raises InputError with the
+        row; an unknown distribution, or Student-t without scipy, raises ParameterError.
 
     >>> closes = [100.0, 101.0, 100.0, 101.0, 100.0]
     >>> values = bulk_vpin(
