@@ -122,7 +122,8 @@ def test_wrong_roots_are_refused(dumps, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="raw root must be a folder"):
         take_inventory([dumps.root / "file"])
     with pytest.raises(
-        NothingFoundError, match=r"no dump file under .*; 1 files there are not dump"
+        NothingFoundError,
+        match=r"no dump file under .*; 1 file\(s\) there are none, the first: file: ",
     ):
         take_inventory([dumps.root])
 
