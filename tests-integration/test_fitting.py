@@ -60,7 +60,7 @@ def walk_forward(path: Path, out: Path, **config: Any) -> Suite:
     values["time"] = {"start_utc": "2024-01-01", "end_utc": "2024-01-03", "warmup": "2h"}
     values["trace"] = {"decisions": True}
     values["mode"] = {
-        "kind": "walk_forward", "train": "1d", "test": "1d", "objective": "net",
+        "kind": "walk_forward", "train": "1d", "test": "1d", "purge": "1h", "objective": "net",
         "search": {"parameters": {"strategy.config.f1_min": [1.0]}},
     }  # fmt: skip
     values["strategy"]["config"] |= config
@@ -85,8 +85,8 @@ def test_fitted_values_come_from_training_alone_and_govern_the_test(
 
     assert not decided(SEED).equals(decided(OTHER))  # though the test itself sees the other day
 
-    # V is the median minute of the training day, and the test run was given both values.
-    volumes = minute_volumes(catalogs[SEED], "2024-01-01")
+    # V is the median minute of the training day without the purged hour; the test was given both.
+    volumes = minute_volumes(catalogs[SEED], "2024-01-01")[: 23 * 60]
     assert fitted[SEED]["vpin_bucket"] == pytest.approx(np.median(volumes[volumes > 0]))
     resolved = yaml.safe_load((folders[SEED] / "fold-00" / "config_resolved.yaml").read_text())
     assert fitted[SEED].items() <= resolved["strategy"]["config"].items()

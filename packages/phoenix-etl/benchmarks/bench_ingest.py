@@ -113,22 +113,34 @@ class Bench:
         """Peak resident memory of a process that ingests (on Linux, which tells)."""
         catalog = self._folder / "catalog"
         shutil.rmtree(catalog, ignore_errors=True)
+        config = {"raw_roots": [str(raw)], "catalog_path": str(catalog), **settings}
         script = (
-            "import json, sys\n"
-            "from pathlib import Path\n"
             "from phoenix_etl.config import EtlConfig\n"
             "from phoenix_etl.pipeline import ingest\n"
             "ingest(EtlConfig(**json.loads(sys.argv[1])))\n"
+        )
+        self.row(what, target, self._peak(script, json.dumps(config)))
+
+    def memory_of_verify(self, what: str) -> None:
+        """The same of a process that verifies the catalog of the last [memory][], read back alone."""
+        script = (
+            "from phoenix_etl.verify import verify\nassert not verify(Path(sys.argv[1])).problems\n"
+        )
+        self.row(what, "1.5 GiB", self._peak(script, str(self._folder / "catalog")))
+
+    def _peak(self, script: str, argument: str) -> str:
+        script = (
+            "import json, sys\n"
+            "from pathlib import Path\n"
+            f"{script}"
             # Not ru_maxrss: that of the process which started this one counts in it.
             "status = Path('/proc/self/status').read_text()\n"
             "print(status.partition('VmHWM:')[2].split()[0])\n"
         )
-        config = {"raw_roots": [str(raw)], "catalog_path": str(catalog), **settings}
         done = subprocess.run(
-            [sys.executable, "-c", script, json.dumps(config)],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        self.row(what, target, f"{int(done.stdout) / (1 << 20):.2f} GiB")
+            [sys.executable, "-c", script, argument], capture_output=True, text=True, check=True
+        )
+        return f"{int(done.stdout) / (1 << 20):.2f} GiB"
 
     def nothing_to_do(self, files: int) -> None:
         raw = self._folder / "many"
@@ -180,6 +192,7 @@ def main() -> None:
         shutil.rmtree(folder / "big")
         dump_files.book_ticker(folder / "unsorted", 10_000_000 // scale, shuffled=True)
         bench.memory("the same, rows of two streams interleaved", "1.5 GiB", folder / "unsorted")
+        bench.memory_of_verify("verify of that catalog, without its sources")
         shutil.rmtree(folder / "unsorted")
         dump_files.book_ticker(folder / "month", 10_000_000 // scale, days=30, shuffled=True)
         bench.memory(

@@ -250,8 +250,9 @@ def test_json_of_every_command_parses(run: Run, dumps, tmp_path: Path) -> None:
     (coverage,) = json.loads(validated.out)["coverage"]
     assert (coverage["missing"], coverage["unreadable"]) == (["2024-01-02"], ["2024-01-03"])
     verified = run("verify", *catalog, "--raw-root", dumps.root, "--json")
-    assert (verified.code, json.loads(verified.out)["problems"]) == (0, [])
-    assert json.loads(verified.out)["source_rows"] == 1
+    found = json.loads(verified.out)
+    assert (verified.code, len(found["problems"]), found["source_rows"]) == (1, 1, 1)
+    assert found["left_out"].keys() == {"futures/daily/aggTrades/BTCUSDT-aggTrades-2024-01-03.csv"}
 
 
 def test_a_person_sees_a_ledger_and_where_things_are(run: Run, dumps, tmp_path: Path) -> None:
@@ -266,6 +267,22 @@ def test_a_person_sees_a_ledger_and_where_things_are(run: Run, dumps, tmp_path: 
     again = run(*args)
     assert f"nothing to do: all 1 files are in {tmp_path}/c" in again.out
     assert "1 files and" not in run("verify", "--catalog", tmp_path / "c", "--quiet").err
+
+
+def test_verify_says_what_it_did_not_look_at(run: Run, dumps, catalog) -> None:
+    dumps.add("aggTrades", "2024-01-01", [ROW])
+    catalog.ingest()
+    paths = [dumps.add("klines", f"2024-01-{day:02}", [], symbol="ETHUSDT") for day in range(1, 13)]
+    args = ("verify", "--catalog", catalog.root, "--raw-root", dumps.root)
+    for options in ((), ("--quiet",), ("--json",), ("--json", "--quiet")):
+        ran = run(*args, *options)
+        assert ran.code == 0
+        said = [line for line in ran.err.splitlines() if line.startswith("not ingested: ")]
+        assert said == [
+            *(f"not ingested: {path}" for path in paths[:10]),
+            "not ingested: 2 more; --json lists them all",
+        ]
+    assert json.loads(ran.out)["not_ingested"] == paths
 
 
 def test_every_command_explains_itself(run: Run) -> None:

@@ -7,13 +7,16 @@ import hashlib
 import json
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from phoenix_etl import manifest as manifests
-from phoenix_etl.errors import NothingFoundError
+from phoenix_etl import reader_proof
+from phoenix_etl.errors import NothingFoundError, UsageError
+from phoenix_etl.scheduler import Silent
 from phoenix_etl.table_difference import difference, without_duplicates
 from phoenix_etl.verify import verify
 
@@ -226,6 +229,41 @@ def test_a_value_finer_than_the_metadata_says(sound) -> None:
     assert "NautilusTrader reads other values: price is 42000.0000000000000000 where" in found
 
 
+def test_files_are_read_back_in_slices_of_time(dumps, catalog, monkeypatch) -> None:
+    """Bounded memory, whatever the file; and a wrong value is found in whichever slice it lies."""
+    times = [T0 + n // 3 for n in range(95)]  # three rows of each moment
+    times[40:60] = [times[40]] * 20  # and more than a slice of one
+    dumps.add("aggTrades", "2024-01-01", [trade(n, t) for n, t in enumerate(sorted(times))])
+    dumps.add("metrics", "2024-01-01", [
+        f"2024-01-01 {n // 12:02}:{n % 12 * 5:02}:00,BTCUSDT,1,1,,0,1,1" for n in range(1, 60)
+    ])  # fmt: skip
+    catalog.ingest()
+    slices: list[int] = []
+    real = reader_proof._as_nautilus_reads
+
+    def noted(*args: Any) -> pa.Table:
+        read = real(*args)
+        slices.append(read.num_rows)
+        return read
+
+    monkeypatch.setattr(reader_proof, "SLICE_ROWS", 8)
+    monkeypatch.setattr(reader_proof, "_as_nautilus_reads", noted)
+    found = catalog.verify()
+    assert (found.problems, found.rows) == ([], 95 + 59)
+    assert sum(slices) == 95 + 59
+    assert len(slices) > 12
+    assert max(slices) <= 20 + 8
+
+    def edit(table: pa.Table) -> pa.Table:
+        field = table.schema.field("price")
+        prices = table.column("price").to_pylist()
+        prices[77] += Decimal("0.001")  # finer than the metadata says
+        return table.set_column(0, field, pa.array(prices, field.type))
+
+    _rewrite(catalog, edit)
+    assert "NautilusTrader reads other values: price is" in problem(catalog, against_sources=False)
+
+
 def test_a_lost_row(sound) -> None:
     _rewrite(sound, lambda table: table.slice(1))
     found = sound.verify().problems
@@ -262,11 +300,65 @@ def test_the_rejects_file_reads_back_what_the_source_said(sound) -> None:
     }
 
 
+class Told(Silent):
+    """What a person watching would be told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.done: list[str] = []
+        self.started: list[tuple[int, int]] = []
+        self.bytes = self.rows = 0
+
+    def start(self, files: int, total_bytes: int) -> None:
+        self.started.append((files, total_bytes))
+
+    def advance(self, bytes_read: int, rows: int) -> None:
+        self.bytes += bytes_read
+        self.rows += rows
+
+    def file_done(self, path: str) -> None:
+        self.done.append(path)
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
 def test_progress_is_told(sound) -> None:
-    said: list[str] = []
-    verify(sound.root, [sound.raw], on_progress=said.append)
-    assert said[0] == "checking 5 files"
-    assert any("aggTrades-2024-01-01.csv" in line for line in said)
+    told = Told()
+    found = verify(sound.root, [sound.raw], progress=told)
+    assert told.notes == [
+        "checking 6 files", "reading back through NautilusTrader", "comparing with the dump files",
+    ]  # fmt: skip
+    assert [files for files, _ in told.started] == [found.files, 5, 4]
+    assert len(told.done) == found.files + 5 + 4
+    assert any("aggTrades-2024-01-01.csv" in path for path in told.done)
+    assert told.rows == found.rows + found.source_rows
+    assert 0 <= sum(total for _, total in told.started) - told.bytes < 10  # rounding
+
+
+def test_files_that_the_ingest_left_out_are_a_problem(sound, dumps) -> None:
+    path = dumps.put("futures/daily/aggTrades/BTCUSDT-aggTrades-2024-01-09.csv", "x\n")
+    sound.ingest()
+    for against_sources in (True, False):
+        found = sound.verify(against_sources=against_sources)
+        assert list(found.left_out) == [path]
+        assert found.problems == [f"left out: {found.left_out[path]}"]
+        assert found.not_ingested == []
+    assert found.to_json()["left_out"][path].startswith(f"{path}:1: aggTrades must have 7 columns")
+
+
+def test_files_that_were_never_ingested_are_said_and_no_problem(sound, dumps) -> None:
+    path = dumps.add("aggTrades", "2024-01-09", [trade(900, T0 + 8 * DAY)])
+    found = sound.verify()
+    assert (found.problems, found.not_ingested) == ([], [path])
+    assert found.to_json()["not_ingested"] == [path]
+
+
+def test_raw_roots_are_looked_at_before_the_catalog(sound, tmp_path: Path) -> None:
+    told = Told()
+    with pytest.raises(UsageError, match=r"existing folder .*check --raw-root"):
+        verify(sound.root, [tmp_path / "nowhere"], progress=told)
+    assert told.notes == []
 
 
 def table(**columns: list[object]) -> pa.Table:

@@ -80,7 +80,8 @@ def test_a_bundle_is_complete_and_says_what_it_is(root: Path) -> None:
 
 
 def test_a_range_with_a_gap_runs_and_its_report_shades_it(tmp_path: Path) -> None:
-    rows = [r for i, r in enumerate(bar_rows(["40000.00"] * 60)) if not 20 <= i < 40]
+    closes = [f"{40_000 + 50 * (i % 9)}.00" for i in range(60)]
+    rows = [r for i, r in enumerate(bar_rows(closes)) if not 20 <= i < 40]
     write(tmp_path / "catalog", "Bar", rows, BAR_TYPE)
     done = run(tmp_path / "catalog")
     [gap] = done.summary["gaps"]

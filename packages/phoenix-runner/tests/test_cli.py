@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +25,13 @@ def suite(tmp_path: Path) -> Path:
     path = tmp_path / "suite.yaml"
     path.write_text(yaml.safe_dump(suite_values(tmp_path / "catalog")), "utf-8")
     return path
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bundles without their pages, which take longer to draw than these runs to do."""
+    monkeypatch.setattr("phoenix_runner.experiment.write_report", lambda folder: folder)
+    monkeypatch.setattr("phoenix_runner.variants.draw_variants", lambda folder: folder)
 
 
 def phoenix(capsys: pytest.CaptureFixture[str], *arguments: Any) -> tuple[int, str, str]:
@@ -144,6 +152,7 @@ def _no_work(*_arguments: Any, **_options: Any) -> None:
     raise AssertionError("it must be refused before any work")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_disk_that_is_full_is_said_in_one_line(
     suite: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -162,6 +171,23 @@ def test_a_disk_that_is_full_is_said_in_one_line(
     assert "defect" not in line
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_that_filled_nothing_says_what_stood_in_the_way(
+    suite: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # 0.01 BTC needs 400 USDT of margin.
+    code, out, _ = phoenix(
+        capsys, "run", suite, "--set", "universe.starting_balances=[1 USDT]", "--set",
+        "universe.leverage=1",
+    )  # fmt: skip
+    assert code == 0
+    assert re.search(
+        r"nothing was filled; most often in the way: rejected: INITIAL_MARGIN.* \(\d+ of \d+\)", out
+    )
+    assert "nothing was filled" not in phoenix(capsys, "run", suite)[1]
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_options_of_many_runs_are_said_to_do_nothing_for_one(
     suite: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -171,6 +197,7 @@ def test_options_of_many_runs_are_said_to_do_nothing_for_one(
     assert phoenix(capsys, "run", suite, "--workers", "2", "--quiet") == (0, "", "")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_contest_takes_what_its_siblings_take(
     suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -192,6 +219,7 @@ def test_a_contest_takes_what_its_siblings_take(
     assert err.startswith("note: --workers and --executor are for suites of many runs")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_costs_of_a_suite_of_another_mode_take_settings_of_the_study(
     suite: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -204,6 +232,7 @@ def test_costs_of_a_suite_of_another_mode_take_settings_of_the_study(
     ]  # fmt: skip
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_runs_that_were_changed_are_not_compared(
     suite: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

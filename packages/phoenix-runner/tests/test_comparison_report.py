@@ -60,13 +60,24 @@ def test_the_best_is_deflated_by_everything_that_was_tried(
 ) -> None:
     contenders = [read_contender(label, folder) for label, folder in folders.items()]
     assert [c.sets for c in contenders] == [1, 1, 1, 15]
+    apart = comparison_page("All", contenders)
+    assert "do not cover the same range of time" in apart.verdict.headline
+    assert "walk-forward from 2024-02-07 to 2024-02-13" in apart.verdict.sentences[0]
+    start_ns, end_ns = contenders[0].start_ns, contenders[0].end_ns
+    contenders = [replace(c, start_ns=start_ns, end_ns=end_ns) for c in contenders]
     few = comparison_page("All", contenders)
-    assert "12 daily returns; 30 are a start" in " ".join(few.verdict.sentences)
-    monkeypatch.setattr("phoenix_runner.report.comparison.ENOUGH_DAYS", 12)
+    assert "days, 30 needed." in " ".join(few.verdict.sentences)
+    assert "range of time" not in few.verdict.headline
+    unproven = few.sections[0].blocks[1]
+    assert unproven.kind == "table"
+    skill = [unproven.header.index(name) for name in ("Sharpe", "PSR", "DSR")]
+    assert {row[i] for row in unproven.rows for i in skill} == {"–"}
+    monkeypatch.setattr("phoenix_runner.report.wording.ENOUGH_DAYS", 6)
     page = comparison_page("All", contenders)
     assert "against the best that 18 worthless sets" in " ".join(page.verdict.sentences)
     results = page.sections[0].blocks[1]
     assert results.kind == "table"
+    assert "–" not in {row[i] for row in results.rows for i in skill}
     returns = {c.label: c.summary["equity"]["return"] for c in contenders}
     assert [row[0] for row in results.rows] == sorted(returns, key=lambda k: -returns[k])
     [difference] = page.sections[1].blocks
@@ -109,6 +120,14 @@ def test_break_even_is_where_net_would_be_zero() -> None:
     assert CostRow("none", parts, Decimal(0), 0).break_even_bps is None
 
 
+def _more_red(colour: str) -> bool | None:
+    """Orange has more red than blue, purple less; nothing is painted where there is no result."""
+    if colour == "none":
+        return None
+    red, blue = int(colour[1:3], 16), int(colour[5:7], 16)
+    return red > blue
+
+
 def test_the_pages_of_studies(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     ts = MINUTE * np.arange(2500)
@@ -127,7 +146,7 @@ def test_the_pages_of_studies(tmp_path: Path) -> None:
     parts = Attribution(Decimal(50), Decimal(-30), Decimal(-5), Decimal(-10))
     surface = Surface(
         "fast bars", "slow bars", [5, 10, 20], [30, 60],
-        np.array([[1.0, -2.0, np.nan], [0.5, 0.2, -0.1]]), "mean daily return", "bps",
+        np.array([[1.0, -2.0, np.nan], [0.2, 0.0, -0.1]]), "mean daily return", "bps",
     )  # fmt: skip
     sections = [
         decay_section("ofi", rows),
@@ -150,6 +169,13 @@ def test_the_pages_of_studies(tmp_path: Path) -> None:
     assert {"horizon (time)", "share with the right sign (0 to 1)"} <= found["hits-ofi"]
     assert {"spread at entry (bps)", "mean result (USDT)"} <= found["regime-spread"]
     assert {"assumption", "result (USDT)", "VIP0", "VIP9"} <= found["gross-net"]
+    [drawing] = re.findall(r'id="sensitivity">(.*?)</figure>', html, re.DOTALL)
+    wide = drawing[: drawing.index('class="narrow"')]
+    # Rows of cells: a gain, a loss, one not run; a gain, zero, a small loss.
+    cells = re.findall(r'clip-path="[^"]*" style="fill: (none|#\w{6})"', wide)[:6]
+    assert [_more_red(c) for c in cells] == [False, True, None, False, None, True]
     assert {"fast bars", "slow bars", "mean daily return (bps)", "−2.00"} <= found["sensitivity"]
-    assert "≥ 1.235" in found["regime-toxicity"], "numbers to read are not cut like coordinates"
+    assert "1.235 and above" in found["regime-toxicity"], (
+        "numbers to read are not cut like coordinates"
+    )
     assert len(html) < 400_000

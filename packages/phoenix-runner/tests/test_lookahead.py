@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import math
+import re
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 import pytest
+import yaml
 from phoenix_runner.catalog_series import Catalog, StoredSeries, init_times
 from phoenix_runner.cli import run_command
 from phoenix_runner.config import CatalogSection
@@ -77,23 +81,42 @@ def test_a_percentile_of_the_full_sample_is_caught(root: Path) -> None:
     assert "flat" in str(caught.value)
 
 
-def test_the_command_says_so_in_one_line(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("name", "code"), [("HONEST", 0), ("NEXT_BAR", 1)])
+def test_the_command_says_so_in_one_line_and_leaves_a_folder(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, code: int
 ) -> None:
-    import yaml
-
     suite = tmp_path / "suite.yaml"
-    for name, code in (("HONEST", 0), ("NEXT_BAR", 1)):
-        own = suite_of(root, f"cheating_strategies:{name}").to_builtins()
-        suite.write_text(yaml.safe_dump(_lists(own)), "utf-8")
-        assert run_command(["lookahead", str(suite), "--cuts", "1", "--warmups", "0s,1h"]) == code
-        out, err = capsys.readouterr()
-        if code == 0:
-            assert "no decision, signal or order before a cut depends on what came after" in out
-            assert "same as with 0s" in out
-        else:
-            assert out == ""
-            assert "must not depend on later data" in err.splitlines()[-1]
+    own = suite_of(root, f"cheating_strategies:{name}").to_builtins()
+    suite.write_text(yaml.safe_dump(_lists(own)), "utf-8")
+    assert run_command(["lookahead", str(suite), "--cuts", "1", "--warmups", "0s,1h"]) == code
+    out, err = capsys.readouterr()
+    [folder] = Path(own["output"]["dir"]).glob("lookahead-*")
+    found = json.loads((folder / "lookahead.json").read_text("utf-8"))
+    page = (folder / "report.html").read_text("utf-8")
+    checks = list(csv.DictReader((folder / "lookahead.csv").read_text("utf-8").splitlines()))
+    assert [int(c["decisions"]) for c in checks] == [c["decisions"] for c in found["checks"]]
+    assert not re.search(r"(?:https?:)?//\w", page)
+    if code == 0:
+        assert "no decision, signal or order before a cut depends on what came after" in out
+        assert "same as with 0s" in out
+        assert out.splitlines()[-1] == f"report: {folder / 'report.html'}"
+        assert [w["warmup"] for w in found["warmups"]] == ["0s", "1h"]
+        assert found["difference"] is None
+        assert len(checks) == 2
+        warmups = list(csv.DictReader((folder / "warmups.csv").read_text("utf-8").splitlines()))
+        assert [w["orders"] for w in warmups] == [str(w["orders"]) for w in found["warmups"]]
+        assert {"warmup-net", "warmup-orders"} == set(
+            re.findall(r'<figure [^>]*id="([^"]+)"', page)
+        )
+        assert "verdict good" in page
+    else:
+        assert out == ""
+        assert "must not depend on later data" in err.splitlines()[-1]
+        assert str(folder / "report.html") in err.splitlines()[-1]
+        assert found["difference"]["what"] == "decision"
+        assert found["difference"]["on_whole"] != found["difference"]["on_other"]
+        assert f"The decision at {found['difference']['at_utc']} depends on data" in page
+        assert "verdict bad" in page
 
 
 def _lists(value: Any) -> Any:

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 import pytest
+from phoenix_runner.fills import Fill
 from phoenix_runner.report import write_report
 from phoenix_runner.report.bundle_files import ReportError
-from phoenix_runner.report.charts import markout_chart
-from phoenix_runner.report.drawing import thin
+from phoenix_runner.report.charts import (
+    TimeFrame,
+    attribution_chart,
+    gross_to_net_chart,
+    markout_chart,
+    refusals_chart,
+    trades_chart,
+)
+from phoenix_runner.report.drawing import BLUE, VERMILION, thin
+from phoenix_runner.report.page import Page, Section, Table, Verdict, render
 from phoenix_runner.report.wording import ENOUGH_DAYS, run_verdict
 
+MINUTE = 60 * 10**9
 MakeBundle = Callable[..., Path]
 
 
@@ -82,7 +94,7 @@ def test_every_axis_is_labelled_with_its_unit(html: str) -> None:
         "turnover": ("time (UTC)", "traded / equity (×/day)"),
         "attribution": ("cause", "result (USDT)"),
         "markouts": ("time after the fill (s)", "mid move in our favour (bps)"),
-        "refusals": ("entries refused (count)", "gate"),
+        "refusals": ("entries not made (count)", "reason"),
     }
     found = figures(html)
     assert set(found) == set(expected)
@@ -131,6 +143,34 @@ def test_a_run_without_quotes_has_no_markouts_and_says_so(
     assert "No gap is known" in html
 
 
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"gross": "8.43", "fees": "-1025.86", "spread": "-7.30", "funding": "0.17"},
+        {"gross": "90000", "fees": "-125", "spread": "-0.5", "funding": "-61000"},
+        {"gross": "0", "fees": "0", "spread": "0", "funding": "0"},
+    ],
+)
+def test_amounts_of_a_waterfall_stand_clear_of_the_names_under_it(parts: dict[str, str]) -> None:
+    chart = attribution_chart(parts, "USDT")
+    for svg in (chart.wide, chart.narrow):
+        middle = re.findall(
+            r'<text [^>]*size: ([\d.]+)px[^>]*middle[^>]*x="([\d.]+)" y="([\d.]+)"[^>]*>([^<]*)<',
+            svg,
+        )
+        texts = {(text, i): tuple(map(float, m)) for i, (*m, text) in enumerate(middle)}
+        names = [v for (text, _), v in texts.items() if text in (*parts, "net")]
+        amounts = [
+            (text, v) for (text, _), v in texts.items() if re.fullmatch(r"[+−]?[\d,.]+", text)
+        ]
+        assert len(names) == len(amounts) == 5
+        # A name is seven units high; the axis and its marks lie in between.
+        assert max(y for _, (_, _, y) in amounts) < min(y for _, _, y in names) - 10
+        for (one, (size, x, y)), (two, (_, right, other)) in itertools.pairwise(amounts):
+            apart = 0.31 * size * (len(one) + len(two))
+            assert right - x > apart or abs(y - other) > size, (one, two)
+
+
 def test_horizons_that_the_data_cannot_resolve_are_left_out() -> None:
     rows = [
         {"horizon_s": 1, "count": 0, "missing": 9, "mean_bps": None, "standard_error_bps": None},
@@ -143,10 +183,97 @@ def test_horizons_that_the_data_cannot_resolve_are_left_out() -> None:
     assert "1 s" not in svg_texts(chart.wide)
 
 
+def tile_values(html: str) -> dict[str, str]:
+    return dict(
+        re.findall(r'<div class="label">([^<]+)</div><div class="value">([^<]+)</div>', html)
+    )
+
+
+def test_no_figure_about_skill_stands_on_a_few_days(
+    html: str, make_bundle: MakeBundle, tmp_path: Path
+) -> None:
+    assert "No Sharpe ratio: 12 days, 30 needed." in html
+    values = tile_values(html)
+    assert values["Sharpe ratio"] == values["Deflated Sharpe"] == "–"
+    assert html.count('<div class="note">12 days, 30 needed</div>') == 2
+    for label in ("Sharpe ratio per day", r"deflated Sharpe ratio \(DSR\)", r".*\(PSR\)"):
+        assert re.search(f"<td>{label}</td><td>–</td>", html), label
+    long = write_report(make_bundle(tmp_path, days=ENOUGH_DAYS, gaps=())).read_text("utf-8")
+    assert "needed" not in long.replace("days needed to show", "")
+    values = tile_values(long)
+    assert "–" not in (values["Sharpe ratio"], values["Deflated Sharpe"])
+    assert not re.search(r"<td>deflated Sharpe ratio \(DSR\)</td><td>–</td>", long)
+
+
 def test_a_run_without_trades_is_reported(make_bundle: MakeBundle, tmp_path: Path) -> None:
-    html = write_report(make_bundle(tmp_path, days=2, trade_every=0, gaps=())).read_text("utf-8")
+    counts = {
+        "stale_quote": 9,
+        "rejected: NOTIONAL_EXCEEDS_FREE_BALANCE: " + "free balance " * 9: 5,
+    }
+    folder = make_bundle(tmp_path, days=2, trade_every=0, gaps=(), refusals=counts)
+    # A warning would be an error here: a chart that has no room beside its labels.
+    html = write_report(folder).read_text("utf-8")
     assert "The strategy never traded" in html
     assert "mark-outs" not in html
+    assert "There are no fills." in html
+    assert set(figures(html)) == {"equity", "trades-btcusdt-perp-binance", "refusals"}
+
+
+def test_the_venue_is_no_gate_and_the_end_of_the_range_no_refusal(
+    make_bundle: MakeBundle, tmp_path: Path
+) -> None:
+    counts = {
+        "stale_quote": 7,
+        "not_trading": 99,
+        "rejected: POST_ONLY LIMIT BUY order limit px of": 2,
+        "rejected: POST_ONLY LIMIT SELL order limit px of": 3,
+    }
+    html = write_report(make_bundle(tmp_path, days=2, gaps=(), refusals=counts)).read_text("utf-8")
+    assert "Gates refused 7 entries, most often stale_quote." in html
+    assert "5 orders were rejected." in html
+    for svg in re.findall(r"<svg.*?</svg>", figures(html)["refusals"], re.DOTALL):
+        words = " ".join(svg_texts(svg))
+        assert "rejected by the venue: post-only would have crossed" in words
+        assert {" 7", " 5"} <= set(svg_texts(svg))
+    assert "not_trading" not in html
+    assert "order limit px" not in html
+
+
+def test_neither_side_of_many_fills_covers_the_other() -> None:
+    times = np.arange(1, 2001) * MINUTE
+    price = 40_000 + np.sin(times / times[-1] * 9) * 300
+    fills = [
+        Fill(int(t), "X", 1 if i % 2 else -1, Decimal(1), Decimal(int(p)), Decimal(1), Decimal(0), False)
+        for i, (t, p) in enumerate(zip(times, price, strict=True))
+    ]  # fmt: skip
+    chart = trades_chart(TimeFrame(0, int(times[-1])), "X", times, price, fills)
+    assert "Many fills share a marker" in chart.caption
+    for svg, most in ((chart.wide, 90), (chart.narrow, 30)):
+        sides = {}
+        for colour in (BLUE, VERMILION):
+            marks = re.findall(
+                rf'<use href="[^"]*" x="([\d.]+)" y="([\d.]+)" style="fill: {colour.lower()}', svg
+            )
+            sides[colour] = np.array(marks, dtype=float)[:most]
+            assert len(marks) <= most + 1, "and one in the legend"
+        apart = sides[BLUE][:, 1] - sides[VERMILION][:, 1]
+        assert np.all(np.abs(apart - 10) < 4), "buys lie below, by two markers' halves"
+
+
+def test_tables_that_scroll_on_a_phone_say_so(html: str) -> None:
+    monthly = "<tr><td>2024-02</td>"
+    assert "Swipe the table sideways" in html
+    assert 'class="scroll many"' not in html[: html.index(monthly)]
+    wide = Table("Many", "", ["a", "b", "c", "d", "e"], [["1"] * 5])
+    page = Page("t", "s", Verdict("open", "h", []), [], [Section("s", "", [wide])], [])
+    assert 'class="scroll many"' in render(page)
+
+
+def test_labels_of_any_length_leave_room_for_the_drawing() -> None:
+    name = "fast_bars=10 slow_bars=120 gates.max_rel_spread_bps=4 entry_threshold=1.25"
+    chart = gross_to_net_chart([(name, 1.0, -1.0), ("b", 0.0, 0.0)], name="set", unit="USDT")
+    assert "fast_bars=10" in svg_texts(chart.narrow)
+    refusals_chart({"x" * 200: 3})
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,7 @@ def test_a_sweep_is_the_runs_it_names_and_draws_their_surface(root: Path) -> Non
     assert summary["inference_of_best"]["trials"] == 6
     html = (folder / "report.html").read_text("utf-8")
     assert "slow_bars" in html
+    assert "How much of that is luck cannot be said: 1 day, 30 needed." in html
     (folder / "report.html").unlink()
     draw_report(folder)
     assert (folder / "report.html").read_text("utf-8") == html

@@ -98,8 +98,10 @@ def test_the_report_of_a_walk_forward(folder: Path) -> None:
         for svg in re.findall(r"<svg.*?</svg>", figures[name], re.DOTALL):
             assert set(labels) <= set(re.findall(r"<text[^>]*>([^<]*)</text>", svg)), name
         assert ("time (UTC)" in labels) == ("Grey bands: no data." in figures[name]), name
+    assert html.count('<div class="note">6 days, 30 needed</div>') == 2
     for words in (
-        "Out of sample it", "15 sets tried", "12 parameter sets evaluated in this suite and 3 earlier",
+        "Objective, after costs and on training data only: mean daily return.",
+        "Out of sample it", "12 parameter sets evaluated in this suite and 3 earlier",
         "was dropped", "tests from 2024-02-01", "no local receive time", "walk-forward efficiency",
     ):  # fmt: skip
         assert words in html, words

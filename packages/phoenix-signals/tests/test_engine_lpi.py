@@ -7,6 +7,7 @@ import itertools
 import math
 import pickle
 import statistics
+from decimal import Decimal
 
 import msgspec
 import numpy as np
@@ -410,8 +411,8 @@ def test_a_notional_bucket_closes_with_the_trade_that_fills_it():
         (("quote", START + 1, 0, 110, 5, 5), "0 < bid <= ask"),
         (("quote", START + 1, 100, 110, -1, 5), "sizes of at least 0"),
         (("quote", START + 1, 100, 110, 5, -1), "sizes of at least 0"),
-        (("trade", START + 1, 100, 0, 1), "size_raw must be above 0"),
-        (("trade", START + 1, -100, 5, 1), "price_raw must be above 0"),
+        (("trade", START + 1, 100, 0, 1), "size_raw must be an integer of at least 1"),
+        (("trade", START + 1, -100, 5, 1), "price_raw must be an integer of at least 1"),
         (("trade", START + 1, 100, 5, 0), r"side must be \+1"),
         (("quote", START, 111, 110, 5, 5), "0 < bid <= ask"),
         (("trade", START, 100, 5, 0), r"side must be \+1"),
@@ -429,6 +430,73 @@ def test_impossible_events_are_refused_and_leave_the_engine(event, message, buck
     assert engine.snapshot() == before
 
 
+BAD = (math.nan, math.inf, -math.inf, 10**200, -(10**200), 1e200)
+GOOD = {
+    "quote": (START + 1, 100, 110, 5, 5), "trade": (START + 1, 90, 5, -1),
+    "bid": (START + 1, 100, 5, -1), "ask": (START + 1, 115, 5, 1), "beyond": (START + 1, 115, 5, 1),
+}  # fmt: skip
+
+
+def spoilt(row):
+    for at, bad in itertools.product(range(len(row)), BAD):
+        yield (*row[:at], bad, *row[at + 1 :])
+
+
+@pytest.mark.parametrize(
+    ("bucket_mode", "late"), [("time", 60 * SECOND), ("notional", 0), ("notional", 60 * SECOND)]
+)
+def test_numbers_that_cannot_be_are_refused_whenever_a_bucket_may_close(bucket_mode, late):
+    """Everything is checked where a bucket may close: always in notional mode."""
+    for kind in ("quote", "trade"):
+        for ts_ns, *rest in spoilt(GOOD[kind]):
+            engine = LpiEngine(lpi_config(bucket_mode=bucket_mode))
+            feed(engine, ("quote", START, 100, 110, 5, 5), ("trade", START, 90, 5, -1))
+            before = engine.snapshot()
+            with pytest.raises(InputError):
+                feed(engine, (kind, ts_ns + late, *rest))
+            assert engine.snapshot() == before
+
+
+def test_the_short_way_refuses_at_once_what_it_would_add():
+    """NaN and times anywhere, and each number of a print that counts."""
+    for kind in ("trade", "bid", "ask", "beyond"):
+        for row in spoilt(GOOD[kind]):
+            engine = LpiEngine(lpi_config())
+            feed(engine, ("quote", START, 100, 110, 5, 5), ("trade", START, 90, 5, -1))
+            before = engine.snapshot()
+            if kind == "bid" and row[2] > 0:
+                continue  # the size of a print inside the touch is not used
+            with pytest.raises(InputError):
+                feed(engine, ("trade", *row))
+            assert engine.snapshot() == before, row
+
+
+@pytest.mark.parametrize("use_depth", [True, False])
+def test_a_quote_that_cannot_be_never_reaches_a_number(use_depth):
+    """Refused at once, or by the first event that would use it, under its own name."""
+    held = [(START + 1, 90.5, 110, 5, 5), (START + 1, 100, 110, 5, 1.5)]
+    for row in [*spoilt(GOOD["quote"]), *held]:
+        engine, clean = (LpiEngine(lpi_config(use_depth=use_depth)) for _ in range(2))
+        for each in (engine, clean):
+            feed(each, ("quote", START, 100, 110, 5, 5))
+        before = engine.snapshot()
+        try:
+            feed(engine, ("quote", *row))
+        except InputError:
+            assert engine.snapshot() == before
+            continue
+        assert row[0] == START + 1
+        with pytest.raises(InputError, match=f"quote at ts_ns {START + 1} must have 0 < bid"):
+            feed(engine, ("trade", START + 2 * SECOND, 100, 5, 1))
+        found = feed(engine, ("trade", START + 2 * SECOND, 100, 5, 1))
+        assert found, "forgotten, it stops nothing"
+        assert all(s.spread is None for s in found), "no quote is known since"
+    engine = LpiEngine(lpi_config())
+    feed(engine, ("quote", START, 100, 110, 5, 5), ("quote", START + 1, math.inf, math.inf, 5, 5))
+    with pytest.raises(InputError, match=f"quote at ts_ns {START + 1}"):
+        feed(engine, ("trade", START + 2, 90, 5, -1))  # infinitely far below such a bid
+
+
 def test_custom_data_that_cannot_be_is_refused():
     market = random_market(15)
     rows = [row for _, row in records(market)]
@@ -436,6 +504,10 @@ def test_custom_data_that_cannot_be_is_refused():
     engine.on_custom_data(rows[5])
     with pytest.raises(InputError, match="must not go back"):
         engine.on_custom_data(dataclasses.replace(rows[5], ts_init=rows[5].ts_init - 1))
+    funding = next(row for row in rows if hasattr(row, "rate"))
+    endless = dataclasses.replace(funding, ts_init=rows[-1].ts_init, rate=Decimal("inf"))
+    with pytest.raises(InputError, match="rate must be a finite number"):
+        engine.on_custom_data(endless)
     with pytest.raises(InputError, match="notional must be a finite number"):
         engine.on_custom_data(dataclasses.replace(rows[5], notional=-rows[5].notional))
 

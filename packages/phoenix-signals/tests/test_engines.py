@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 import math
 import pickle
 import statistics
@@ -47,6 +49,7 @@ from phoenix_signals.engines import (
 )
 from phoenix_signals.errors import InputError, ParameterError
 
+BAD = (math.nan, math.inf, -math.inf, 10**200, -(10**200), 1e200)
 PRECISIONS = {"price_precision": PRICE_PRECISION, "size_precision": SIZE_PRECISION}
 
 
@@ -212,6 +215,17 @@ def test_impossible_events_are_refused_and_leave_the_engine(cls, config):
             lambda: engine.on_trade(now, 10, 10, 0),
             lambda: engine.on_trade(1, 10, 10, 1),
         ]
+    events = [(engine.on_trade, (now, 3_000_000, 10, 1))] if cls is not BarLpiEngine else []
+    if cls is not CompositeLpiEngine:
+        events += [(engine.on_quote, (now, 2_999_990, 3_000_000, 5, 5))]
+        bar = (now, 3_000_000, 3_000_010, 2_999_990, 3_000_000, 5)
+        bars = [(engine.on_bar, (*bar[:at], b, *bar[at + 1 :])) for at in (0, 5) for b in BAD]
+        bad += [functools.partial(call, *row) for call, row in bars]
+    if cls is ToxicityVolatilityEngine:
+        events += [(engine.on_bar, bar)]
+    for call, row in events:
+        for at, b in itertools.product(range(len(row)), (*BAD, 1.5)):
+            bad.append(functools.partial(call, *row[:at], b, *row[at + 1 :]))
     before = engine.snapshot()
     for call in bad:
         with pytest.raises(InputError):

@@ -71,7 +71,7 @@ def test_a_level_twice_in_one_snapshot_is_refused():
         batch.ldr([0, 0], [-1.0, -1.0], [5.0, 5.0])
     with pytest.raises(InputError, match=r"percentage must lie in \[-100, 100\]"):
         LiquidityDepletion().update(0, 150.0, 1.0)
-    with pytest.raises(ParameterError, match="depth_pct must be a number above 0"):
+    with pytest.raises(ParameterError, match="depth_pct must be a finite number above 0"):
         LiquidityDepletion(-1.0)
 
 

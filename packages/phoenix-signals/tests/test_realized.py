@@ -156,7 +156,7 @@ def test_composite_averages_and_includes_the_newest_period():
         (lambda: fit_har([1.0] * 10), InputError, "at least 30 periods"),
         (lambda: fit_har([0.0] * 40, "log"), InputError, "above 0 for the log form"),
         (lambda: fit_har([1.0] * 40, "cubic"), ParameterError, "form must be one of level, log"),
-        (lambda: fit_har([1.0, -1.0] * 20), InputError, "at least 0 .was -1.0 at row 1"),
+        (lambda: fit_har([1.0, -1.0] * 20), InputError, "at least 0 and below 1e100 .was -1.0 at row 1"),
         (
             lambda: HarModel("level", 0.0, (1.0, 0.0, 0.0), 0.0, 50).forecast([1.0]),
             InputError, "22 periods",

@@ -149,7 +149,7 @@ def test_impossible_parameters_are_refused():
         Vpin(0)
     with pytest.raises(ParameterError, match="distribution must be one of normal, student_t"):
         BulkVpin(10, distribution="cauchy")
-    with pytest.raises(ParameterError, match="dof must be a number above 0"):
+    with pytest.raises(ParameterError, match="dof must be a finite number above 0"):
         BulkVpin(10, dof=0.0)
 
 

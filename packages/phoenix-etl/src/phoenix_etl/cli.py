@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from phoenix_schemas.datasets import Market
 
 INTERRUPTED = 130
+MAX_LISTED = 10
+"""Paths of one kind that are printed; `--json` has them all."""
 
 _catalog = click.option(
     "--catalog", type=click.Path(path_type=Path), required=True, help="Folder of the catalog."
@@ -274,11 +276,15 @@ def verify(
     as_json: bool,
 ) -> None:
     """Prove a catalog: bytes, Nautilus's own reading, and (with --raw-root) the source rows."""
+    from phoenix_etl.progress import shown
     from phoenix_etl.verify import verify as run_verify
 
-    result = run_verify(
-        catalog, raw_roots, manifest_path=manifest_path, on_progress=None if quiet else _note
-    )
+    try:
+        with shown(_stderr(), quiet=quiet) as progress:
+            result = run_verify(catalog, raw_roots, manifest_path=manifest_path, progress=progress)
+    except KeyboardInterrupt:
+        _note("interrupted; nothing was changed, run it again")
+        sys.exit(INTERRUPTED)
     if as_json:
         _print_json(result.to_json())
     else:
@@ -288,6 +294,11 @@ def verify(
         against = f", {result.source_rows:,} source rows compared" if raw_roots else ""
         state = "agree" if not result.problems else f"{len(result.problems)} problem(s)"
         click.echo(f"{checked}{against}: {state}")
+    for path in result.not_ingested[:MAX_LISTED]:
+        _note(f"not ingested: {path}")
+    if len(result.not_ingested) > MAX_LISTED:
+        rest = len(result.not_ingested) - MAX_LISTED
+        _note(f"not ingested: {rest:,} more; --json lists them all")
     if result.problems:
         sys.exit(1)
 

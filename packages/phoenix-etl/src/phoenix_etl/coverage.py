@@ -98,8 +98,8 @@ def _coverage(key: StreamKey, stream: _Stream, streams: dict[StreamKey, _Stream]
     first, last = min(known), max(known)
     whole = [first + i * _DAY for i in range((last - first).days + 1)]
     data = stream.parts
-    replaced = {d for d in stream.covered if d in elsewhere and d not in data}
-    unreadable = stream.unreadable - set(data) - stream.covered
+    unreadable = stream.unreadable - set(data)
+    replaced = {d for d in stream.covered - unreadable if d in elsewhere and d not in data}
     gaps: list[Span] = []
     hidden = 0  # gaps within a day beyond the longest that its partition lists
     if spec.gap_ns is not None:
@@ -112,7 +112,7 @@ def _coverage(key: StreamKey, stream: _Stream, streams: dict[StreamKey, _Stream]
         first=first,
         last=last,
         data=sum(first <= day <= last for day in data),
-        empty=tuple(d for d in whole if d in stream.covered - set(data) - replaced),
+        empty=tuple(d for d in whole if d in stream.covered - set(data) - replaced - unreadable),
         missing=tuple(d for d in whole if d not in known),
         unreadable=tuple(sorted(unreadable)),
         replaced=tuple(sorted(replaced)),

@@ -8,10 +8,11 @@ the result.
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import (
     BrokenExecutor,
     Executor,
@@ -45,12 +46,8 @@ from phoenix_etl.manifest import (
 )
 from phoenix_etl.parsing import Reject
 from phoenix_etl.partitions import Partition
-from phoenix_etl.plan import (
-    Instruments,
-    archive_identity,
-    instruments_of,
-    plan_files,
-)
+from phoenix_etl.plan import Instruments, instruments_of, plan_files
+from phoenix_etl.precedence import Precedence, archive_identity
 from phoenix_etl.provenance import provenance
 from phoenix_etl.rejects import rejects_csv, rejects_path
 from phoenix_etl.scheduler import Crew, DayKey, FileState, Progress, Scheduler, Silent, crew_for
@@ -174,7 +171,7 @@ class _Run:
         self,
         config: EtlConfig,
         inventory: Inventory,
-        chosen: Iterable[SourceFile],
+        chosen: Sequence[SourceFile],
         instruments: Instruments,
         store: CatalogStore,
         progress: Progress,
@@ -197,6 +194,9 @@ class _Run:
         self._wanted = {spec.instrument_id for spec in instruments.values()}
         planned = plan_files(config, chosen, instruments, self._files)
         self.states = {p.source.path: FileState(p) for p in planned}
+        self._precedence = Precedence(chosen, config.trade_source, self._files)
+        self._unknown: set[str] = set()
+        """Files whose rows have to be read, whatever other files hold."""
         self._sources_of_day: dict[DayKey, set[str]] = defaultdict(set)
         """Files that hold rows of a day, by all that is known."""
         for path, entry in self._files.items():
@@ -217,13 +217,13 @@ class _Run:
         self._next_commit = time.monotonic() + COMMIT_INTERVAL_S
         self._built = 0
         self._removed = 0
-        self._rows_read = 0
-        self._read_count = 0
+        self._rows_read: dict[str, int] = {}
+        self._attempted: set[str] = set()
         self._run_failed: dict[str, str] = {}
         self._texts = 0
 
     def execute(self, executor: Executor | None, recovered: bool) -> IngestResult:
-        unknown = [s for s in self.states.values() if not self._is_known(s)]
+        unknown = self._unknown_files()
         total = sum(s.plan.source.size_bytes for s in unknown)
         self.progress.start(len(unknown), total)
         for path, reason in self._unrecognised.items():
@@ -232,15 +232,17 @@ class _Run:
         limit = self._config.ingest_workers
         with crew_for(executor, limit, len(unknown), total) as crew:
             Scheduler(self, crew).run(unknown)
+            while again := self._decided_otherwise():
+                Scheduler(self, crew).run(again)
             self._commit_staged()
             self._hold_against_each_other(crew)
         self._commit_staged()
         self._cache.save()
         result = IngestResult(
             manifest=self._manifest,
-            files_read=self._read_count,
-            files_known=len(self.states) - len(unknown),
-            rows_read=self._rows_read,
+            files_read=len(self._rows_read),
+            files_known=len(self.states) - len(self._attempted),
+            rows_read=sum(self._rows_read.values()),
             partitions_built=self._built,
             partitions_removed=self._removed,
             restated=tuple(sorted(set(self._restated) - set(self._run_failed))),
@@ -250,8 +252,39 @@ class _Run:
         write_validation_report(result.manifest, self._config.validation_report)
         return result
 
-    def _is_known(self, state: FileState) -> bool:
-        """Whether the manifest holds this file's rows as they would be read now."""
+    def _unknown_files(self) -> list[FileState]:
+        """Files to be read, and those of which that depends on what others hold."""
+        for path, state in self.states.items():
+            if not self._has_rows_of(state):
+                self._unknown.add(path)
+        for path, state in self.states.items():
+            if path not in self._unknown:
+                self._precedence.learn(state.plan.source, self._files[path])
+        return [state for state in self.states.values() if not self.is_known(state)]
+
+    def _decided_otherwise(self) -> list[FileState]:
+        """Files that were read, and would be read otherwise now that all others were."""
+        return [
+            state
+            for path, state in self.states.items()
+            if not state.failed and path in self._attempted and not self.is_known(state)
+        ]
+
+    def is_known(self, state: FileState) -> bool | None:
+        """Whether the manifest holds this file's rows as they would be read now; None as long as that
+        depends on a file that was not read yet."""
+        source = state.plan.source
+        if not self._precedence.is_decided(source):
+            return None
+        state.plan = state.plan.without(self._precedence.replaced_days(source))
+        if source.path in self._unknown:
+            return False
+        entry = self._files[source.path]
+        return entry.fingerprint == state.plan.fingerprint(entry.report.sha256)
+
+    def _has_rows_of(self, state: FileState) -> bool:
+        """Whether the manifest holds this file's rows, read as they would be but for the days that
+        another file takes over."""
         source = state.plan.source
         entry = self._files.get(source.path)
         if entry is None:
@@ -261,7 +294,8 @@ class _Run:
             self._restated.append(source.path)
             self.progress.note(f"{source.path}: its content changed; it is read again")
             return False
-        if source.path in self._failed or entry.fingerprint != state.plan.fingerprint(sha256):
+        plan = state.plan.without(dt.date.fromisoformat(day) for day in entry.replaced_days)
+        if source.path in self._failed or entry.fingerprint != plan.fingerprint(sha256):
             return False
         if entry.report.rejected and not self._lies_there(rejects_path(entry, source.path)):
             return False
@@ -280,7 +314,10 @@ class _Run:
             result = SourceError(
                 f"{source.path}: it changed while it was ingested; run the same command again"
             )
+        self._attempted.add(source.path)
         if isinstance(result, SourceError):
+            before = self._files.get(self._replaces.get(source.path, source.path))
+            self._precedence.learn(source, before)
             failed = FailedFile(
                 market=source.market,
                 dataset=source.dataset,
@@ -295,8 +332,7 @@ class _Run:
             state.failed = True
             self.progress.note(f"left out: {result}")
             return
-        self._read_count += 1
-        self._rows_read += result.report.rows_read
+        self._rows_read[source.path] = result.report.rows_read
         self._cache.remember(source, result.report.sha256)
         self._failed.pop(source.path, None)
         for path in (source.path, self._replaces.get(source.path)):
@@ -317,6 +353,8 @@ class _Run:
             report=result.report,
         )
         self._index(source.path, self._files[source.path])
+        self._precedence.learn(source, self._files[source.path])
+        self._unknown.discard(source.path)
         self._stage_rejects(rejects_path(source, source.path), source.path, result.rejects)
         self._staged.changed = True
         self.progress.file_done(source.path)

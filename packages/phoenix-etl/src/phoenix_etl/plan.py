@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from phoenix_schemas.datasets import DatasetSpec
 from phoenix_schemas.instruments import InstrumentSpec, instrument_for_symbol
@@ -19,12 +19,11 @@ from phoenix_schemas.timestamps import NS_PER_DAY
 
 from phoenix_etl.config import EtlConfig
 from phoenix_etl.errors import UsageError
-from phoenix_etl.inventory import SourceFile, days_of_key
+from phoenix_etl.inventory import SourceFile
 from phoenix_etl.manifest import CONVERTER_VERSION, FileEntry
 from phoenix_etl.parsing import Precisions
+from phoenix_etl.precedence import archive_identity, may_replace
 from phoenix_etl.source_rows import ReadOptions
-
-_DAY = dt.timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,13 @@ class PlannedFile:
     @property
     def spec(self) -> DatasetSpec:
         return self.source.spec
+
+    def without(self, replaced_days: Iterable[dt.date]) -> PlannedFile:
+        """The same, its rows of some days taken from another file."""
+        days = frozenset(replaced_days)
+        if days == self.options.replaced_days:
+            return self
+        return replace(self, options=replace(self.options, replaced_days=days))
 
     def fingerprint(self, sha256: str) -> str:
         """Hash of the content and of every option that decides what its rows become."""
@@ -88,15 +94,15 @@ def plan_files(
 ) -> list[PlannedFile]:
     """How each file is read, in order of (dataset, symbol, day); `known` are the manifest's files.
 
-    Decides which file of several that cover a day counts: a daily file over a monthly one, and of
-    aggTrades and trades the configured source where it has a file for the day. A day that the catalog
-    already has from the other source, none of whose files is asked for now, stays with it.
+    Which days another file takes over is left open: that is told by what the others hold
+    ([precedence][phoenix_etl.precedence]).
 
-    A run adds to what earlier runs took of a file: its range is joined with theirs.
+    A run adds to what earlier runs took: a file's range is joined with theirs of the same file, and
+    of those that it may take days over from.
     """
-    files = list(files)
-    cover = _Cover(files, config.trade_source, known)
-    taken = {archive_identity(entry): entry for entry in known.values()}
+    taken: dict[tuple[str, ...], list[FileEntry]] = defaultdict(list)
+    for entry in known.values():
+        taken[entry.market, entry.symbol, entry.date_key[:7]].append(entry)
     start_ns, end_ns = config.range_ns
     planned = []
     for file in files:
@@ -106,10 +112,11 @@ def plan_files(
         cut_start = start_ns is not None and start_ns > first - NS_PER_DAY
         cut_end = end_ns is not None and end_ns < end + 2 * NS_PER_DAY
         own_start, own_end = start_ns if cut_start else None, end_ns if cut_end else None
-        before = taken.get(archive_identity(file))
-        if before is not None:
-            own_start = _joined(own_start, before.start_ns, min)
-            own_end = _joined(own_end, before.end_ns, max)
+        for before in taken[file.market, file.symbol, file.date_key[:7]]:
+            is_same = archive_identity(file) == archive_identity(before)
+            if is_same or may_replace(file, before, config.trade_source):
+                own_start = _joined(own_start, before.start_ns, min)
+                own_end = _joined(own_end, before.end_ns, max)
         clock = file.spec.clock[0]
         if config.quote_clock in file.spec.clock:
             clock = config.quote_clock
@@ -119,7 +126,7 @@ def plan_files(
             clock=clock,
             start_ns=own_start,
             end_ns=own_end,
-            replaced_days=cover.replaced_days(file),
+            replaced_days=frozenset(),
             strict=config.strict,
             max_reject_share=config.max_reject_share,
         )
@@ -128,59 +135,5 @@ def plan_files(
     return planned
 
 
-def archive_identity(file: SourceFile | FileEntry) -> tuple[str, ...]:
-    """What file of the archive this is, whatever folder or form (CSV or ZIP) it lies in."""
-    return (file.market, file.dataset, file.symbol, file.period, file.date_key)
-
-
 def _joined(own: int | None, before: int | None, wider: Callable[[int, int], int]) -> int | None:
     return None if own is None or before is None else wider(own, before)
-
-
-class _Cover:
-    """Which days each dataset's files cover, and which file of several counts for a day."""
-
-    def __init__(
-        self, files: list[SourceFile], trade_source: str, known: Mapping[str, FileEntry]
-    ) -> None:
-        self._trade_source = trade_source
-        self._daily: dict[tuple[str, str, str], set[dt.date]] = defaultdict(set)
-        self._all: dict[tuple[str, str, str], set[dt.date]] = defaultdict(set)
-        self._held: dict[tuple[str, str, str], set[dt.date]] = defaultdict(set)
-        for file in files:
-            key = (file.market, file.dataset, file.symbol)
-            days = set(days_of_key(file.date_key))
-            self._all[key] |= days
-            if file.period == "daily":
-                self._daily[key] |= days
-        asked = {archive_identity(file) for file in files}
-        for entry in known.values():
-            if archive_identity(entry) in asked:
-                continue
-            key = (entry.market, entry.dataset, entry.symbol)
-            self._held[key] |= {dt.date.fromisoformat(day) for day in entry.report.days}
-            self._all[key] |= set(days_of_key(entry.date_key))
-            if entry.period == "daily":
-                self._daily[key] |= set(days_of_key(entry.date_key))
-
-    def replaced_days(self, file: SourceFile) -> frozenset[dt.date]:
-        """Days around a file's period whose rows are taken from another file."""
-        first, last = file.days
-        near = {first - _DAY, last + _DAY, *days_of_key(file.date_key)}
-        key = (file.market, file.dataset, file.symbol)
-        replaced: set[dt.date] = set()
-        if file.period == "monthly":
-            replaced |= self._daily[key] & near
-        other = _alternative(file.dataset)
-        if other is not None:
-            other_days = self._all[file.market, other, file.symbol]
-            replaced |= self._held[file.market, other, file.symbol] & near
-            if file.dataset == self._trade_source:
-                replaced |= (other_days - self._all[key]) & near
-            else:
-                replaced |= other_days & near
-        return frozenset(replaced)
-
-
-def _alternative(dataset: str) -> str | None:
-    return {"aggTrades": "trades", "trades": "aggTrades"}.get(dataset)

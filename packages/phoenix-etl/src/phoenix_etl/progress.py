@@ -73,7 +73,10 @@ class _Bar:
         self._task: TaskID | None = None
 
     def start(self, files: int, total_bytes: int) -> None:
-        self._rate, self._files = _Rate(), files
+        self._rate, self._files, self._done = _Rate(), files, 0
+        if self._task is not None:
+            self.live.remove_task(self._task)
+            self._task = None
         if files:
             self._task = self.live.add_task("", total=total_bytes, rate="", files="")
             self._show()
@@ -109,7 +112,7 @@ class _Lines:
         self._last = 0.0
 
     def start(self, files: int, total_bytes: int) -> None:
-        self._rate = _Rate()
+        self._rate, self._done = _Rate(), 0
         self._files, self._total_bytes = files, total_bytes
         if files:
             self.note(f"{files} file(s) to read, {total_bytes:,} bytes")

@@ -91,6 +91,7 @@ class Bookkeeper(Protocol):
     def staging(self) -> Path: ...
     @property
     def memory_budget_bytes(self) -> int: ...
+    def is_known(self, state: FileState) -> bool | None: ...
     def days_to_check(self) -> Iterable[DayKey]: ...
     def inputs_of(self, key: DayKey) -> dict[str, str]: ...
     def is_current(self, key: DayKey, inputs: dict[str, str]) -> bool: ...
@@ -210,7 +211,8 @@ class Scheduler:
         self._serial = 0
 
     def run(self, unknown: Iterable[FileState]) -> None:
-        """Read these files, and bring every day of their streams up to date."""
+        """Read these files (but those that turn out to be known, once others were read), and bring
+        every day of their streams up to date."""
         self._to_read.extend(unknown)
         for state in self._to_read:
             first = state.plan.source.span_ns[0] - NS_PER_DAY
@@ -244,9 +246,29 @@ class Scheduler:
     def _fill(self) -> None:
         """Start what can be started."""
         self._close_days()
-        while self._to_read and len(self._running) < self._most_running:
-            self._read(self._to_read.popleft(), None)
+        while len(self._running) < self._most_running:
+            state = self._next_to_read()
             self._close_days()
+            if state is None:
+                break
+            self._read(state, None)
+            self._close_days()
+
+    def _next_to_read(self) -> FileState | None:
+        """The first file whose reading depends on no other; those that are known fall away."""
+        for state in list(self._to_read):
+            known = self._books.is_known(state)
+            if known is None:
+                continue
+            self._to_read.remove(state)
+            if not known:
+                return state
+            source = state.plan.source
+            self._books.progress.advance(source.size_bytes, 0)
+            self._books.progress.file_done(source.path)
+            del self._unread[state.stream][source.path]
+            self._open(state.stream, ())
+        return None
 
     def _close_days(self) -> None:
         """Build every open day that no unread file can still add to."""

@@ -14,39 +14,44 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from phoenix_schemas.arrow import CATALOG_TYPES
-from phoenix_schemas.custom_data import register_custom_data
 from phoenix_schemas.timestamps import UNIT_NS
 
 from phoenix_etl import manifest as manifests
-from phoenix_etl.catalog_files import WrittenFile
 from phoenix_etl.commit import CatalogStore
 from phoenix_etl.errors import CatalogError, NothingFoundError, SourceError
 from phoenix_etl.inventory import SourceFile, take_inventory
 from phoenix_etl.manifest import Manifest, PartitionEntry
+from phoenix_etl.reader_proof import ReaderProof
 from phoenix_etl.reading import MAX_LINE_BYTES
 from phoenix_etl.rejects import rejects_path
+from phoenix_etl.scheduler import Progress, Silent
 from phoenix_etl.source_proof import SourceRows, read_as_text, stored_form
 from phoenix_etl.table_difference import difference, without_duplicates
 
 
 @dataclass
 class Verification:
-    """What was checked, and every problem found, each with its own message."""
+    """What was checked, and every problem found, each with its own message.
+
+    `left_out` are files that the ingest could not read, with the reason; each is a problem, too.
+    `not_ingested` are files under the raw roots that no ingest was asked for; they are no problem of
+    the catalog.
+    """
 
     files: int = 0
     rows: int = 0
     source_rows: int = 0
     problems: list[str] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    not_ingested: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -54,6 +59,8 @@ class Verification:
             "rows": self.rows,
             "source_rows": self.source_rows,
             "problems": self.problems,
+            "left_out": self.left_out,
+            "not_ingested": self.not_ingested,
         }
 
 
@@ -62,16 +69,19 @@ def verify(
     raw_roots: Iterable[Path] = (),
     *,
     manifest_path: Path | None = None,
-    on_progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> Verification:
     """Check a catalog; with raw roots, also against its sources.
 
     `manifest_path` is where the manifest lies if not in the catalog's folder. A manifest that was
     edited by hand is a problem like any other, named in the result.
 
-    Raises NothingFoundError when there is no manifest.
+    Raises NothingFoundError when there is no manifest or no dump file, UsageError for a raw root that is
+    no folder.
     """
-    say = on_progress or (lambda _message: None)
+    progress = progress or Silent()
+    roots = list(raw_roots)
+    sources = {f.path: f for f in take_inventory(roots).files} if roots else {}
     result = Verification()
     path = manifest_path or catalog / "manifest.json"
     try:
@@ -86,24 +96,33 @@ def verify(
             f"{catalog}: a commit was interrupted; run the ingest again, it finishes it"
         )
         return result
-    say(f"checking {sum(1 for _ in manifest.catalog_files()):,} files")
-    sound = _check_files(catalog, manifest, result)
-    say("reading back through NautilusTrader")
-    _check_reader(catalog, manifest, sound, result)
-    roots = list(raw_roots)
+    for name, failed in sorted(manifest.failed.items()):
+        result.left_out[name] = failed.error
+        result.problems.append(f"left out: {failed.error}")
+    sound = _check_files(catalog, manifest, result, progress)
+    _check_reader(catalog, manifest, sound, result, progress)
     if roots:
-        _check_sources(catalog, manifest, roots, sound, result, say)
+        result.not_ingested = sorted(
+            sources.keys() - manifest.files.keys() - manifest.failed.keys()
+        )
+        _check_sources(catalog, manifest, sources, sound, result, progress)
     return result
 
 
-def _check_files(catalog: Path, manifest: Manifest, result: Verification) -> set[str]:
+def _check_files(
+    catalog: Path, manifest: Manifest, result: Verification, progress: Progress
+) -> set[str]:
     """Compare the files on disk with the manifest; paths of those that are as they should be."""
     expected = {file.path: file.sha256 for file in manifest.catalog_files()}
     expected |= manifest.instruments
+    progress.note(f"checking {len(expected):,} files")
+    progress.start(len(expected), sum(_size(catalog / path) for path in expected))
     sound = set()
     for path, sha256 in sorted(expected.items()):
         result.files += 1
         location = catalog / path
+        progress.advance(_size(location), 0)
+        progress.file_done(path)
         if not location.is_file():
             result.problems.append(
                 f"{path}: missing; run the same ingest again, it builds the day anew"
@@ -127,100 +146,42 @@ def _check_files(catalog: Path, manifest: Manifest, result: Verification) -> set
     return sound
 
 
-def _check_reader(catalog: Path, manifest: Manifest, sound: set[str], result: Verification) -> None:
+def _check_reader(
+    catalog: Path,
+    manifest: Manifest,
+    sound: set[str],
+    result: Verification,
+    progress: Progress,
+) -> None:
     """Every value as NautilusTrader reads it equals the stored value."""
-    from nautilus_trader.persistence import ParquetDataCatalog
-
-    register_custom_data()
-    reader = ParquetDataCatalog(str(catalog))
-    for file in manifest.catalog_files():
-        if file.path not in sound:
+    files = [file for file in manifest.catalog_files() if file.path in sound]
+    progress.note("reading back through NautilusTrader")
+    progress.start(len(files), sum(file.bytes for file in files))
+    proof = ReaderProof(catalog)
+    for file in files:
+        rows = pq.read_metadata(catalog / file.path).num_rows
+        result.rows += rows
+        if rows != file.rows:
+            result.problems.append(f"{file.path}: holds {rows:,} rows, not {file.rows:,}")
             continue
-        stored = pq.read_table(catalog / file.path, partitioning=None)
-        result.rows += stored.num_rows
-        if stored.num_rows != file.rows:
-            result.problems.append(
-                f"{file.path}: holds {stored.num_rows:,} rows, not {file.rows:,}"
-            )
-            continue
-        read = _as_nautilus_reads(reader, file)
-        problem = _reader_difference(stored, read)
+        problem = proof.difference(file, progress.advance)
+        progress.file_done(file.path)
         if problem:
             result.problems.append(f"{file.path}: NautilusTrader reads other values: {problem}")
-
-
-def _as_nautilus_reads(reader: Any, file: WrittenFile) -> pa.Table:
-    """The rows of a file through `ParquetDataCatalog.query`, as a table again."""
-    from nautilus_trader import serialization
-    from nautilus_trader.model import NautilusDataType
-
-    kind = CATALOG_TYPES[file.type_name]
-    data_type = (
-        NautilusDataType.Custom(kind.name) if kind.is_custom else NautilusDataType(kind.name)
-    )
-    objects = reader.query(
-        data_type, [file.identifier], start=file.first_ts_init, end=file.last_ts_init
-    )
-    encoders: dict[str, Callable[[Any], bytes]] = {
-        "QuoteTick": serialization.quotes_to_arrow_record_batch_bytes,
-        "TradeTick": serialization.trades_to_arrow_record_batch_bytes,
-        "Bar": serialization.bars_to_arrow_record_batch_bytes,
-        "MarkPriceUpdate": serialization.mark_prices_to_arrow_record_batch_bytes,
-        "IndexPriceUpdate": serialization.index_prices_to_arrow_record_batch_bytes,
-    }
-    encode = encoders.get(kind.name)
-    if encode is not None and objects:
-        return _as_shown(pa.ipc.open_stream(pa.py_buffer(encode(objects))).read_all())
-    schema = kind.schema(file.identifier)
-    if kind.is_custom:
-        rows: list[dict[str, Any]] = [_values_of(o.data, schema) for o in objects]
-    else:
-        rows = [
-            {
-                "rate": format(o.rate.normalize(), "f"),
-                "interval": o.interval,
-                "next_funding_ns": o.next_funding_ns,
-                "ts_event": o.ts_event,
-                "ts_init": o.ts_init,
-            }
-            for o in objects
-        ]
-    return pa.Table.from_pylist(rows, schema=schema)
-
-
-def _as_shown(table: pa.Table) -> pa.Table:
-    """Prices and sizes cut to the precision that the objects carry, as every user of one sees it."""
-    for index, stored in enumerate(table.schema):
-        if pa.types.is_decimal(stored.type):
-            is_size = "size" in stored.name or stored.name == "volume"
-            key = b"size_precision" if is_size else b"price_precision"
-            precision = int(table.schema.metadata[key])
-            shown = pa.decimal128(stored.type.precision, precision)
-            options = pc.CastOptions(shown, allow_decimal_truncate=True)
-            column = table.column(index).cast(options=options).cast(stored.type)
-            table = table.set_column(index, stored, column)
-    return table
-
-
-def _values_of(record: Any, schema: pa.Schema) -> dict[str, Any]:
-    return {name: getattr(record, name, None) for name in schema.names}
-
-
-def _reader_difference(stored: pa.Table, read: pa.Table) -> str | None:
-    names = [n for n in stored.column_names if n not in ("type", "data_type")]
-    return difference(stored.select(names), read.select(names))
 
 
 def _check_sources(
     catalog: Path,
     manifest: Manifest,
-    roots: list[Path],
+    sources: Mapping[str, SourceFile],
     sound: set[str],
     result: Verification,
-    say: Callable[[str], None],
+    progress: Progress,
 ) -> None:
     """Every source row is where the ledger says, and every stored value equals its text."""
-    sources = {f.path: f for f in take_inventory(roots).files}
+    there = [sources[path] for path in manifest.files if path in sources]
+    progress.note("comparing with the dump files")
+    progress.start(len(there), sum(source.size_bytes for source in there))
     # A partition is compared once the last of its sources has been read; then rows can go.
     complete_at: dict[str, list[str]] = {}
     needed_until: dict[str, str] = {}
@@ -230,7 +191,7 @@ def _check_sources(
         for path in part.inputs:
             needed_until[path] = max(last, needed_until.get(path, ""))
     read: dict[str, SourceRows] = {}
-    for done, path in enumerate(sorted(manifest.files), start=1):
+    for path in sorted(manifest.files):
         entry = manifest.files[path]
         source = sources.get(path)
         if source is None:
@@ -240,7 +201,6 @@ def _check_sources(
                 f"{path}: the source changed since it was ingested; run the ingest again"
             )
         else:
-            say(f"{done}/{len(manifest.files)} {path}")
             _check_source(catalog, manifest, path, result, read, source)
         for name in complete_at.get(path, ()):
             part = manifest.partitions[name]
@@ -248,8 +208,9 @@ def _check_sources(
                 _check_partition(catalog, name, part, read, sound, result)
         for finished in [p for p in read if needed_until.get(p, "") <= path]:
             del read[finished]
-    for path in sorted(set(sources) - set(manifest.files) - set(manifest.failed)):
-        say(f"not ingested: {path}")
+        if source is not None:
+            progress.advance(source.size_bytes, entry.report.rows_read)
+            progress.file_done(path)
 
 
 def _check_source(
@@ -343,6 +304,10 @@ def _check_partition(
                 result.problems.append(
                     f"{name}: {file.type_name} differs from its source: {problem}"
                 )
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
 
 
 def _sha256(path: Path) -> str:

@@ -302,23 +302,31 @@ def lookahead(
     quiet: bool,
 ) -> None:
     """Run a SUITE with its future cut off and altered; any earlier decision that changes is an error."""
-    from dataclasses import asdict
-
-    from phoenix_runner.research.lookahead import check_lookahead, compare_warmups
+    from phoenix_runner.remote_runs import with_local_output
+    from phoenix_runner.research.lookahead import LookaheadError
+    from phoenix_runner.research.lookahead_study import run_lookahead
+    from phoenix_runner.research.studies import read_figures
     from phoenix_runner.suite import load_suite
     from phoenix_runner.terminal import lookahead_text
 
-    loaded = load_suite(suite, overrides)
-    lengths = warmups.split(",") if warmups else []
+    loaded, remote = with_local_output(load_suite(suite, overrides))
+    lengths = [length.strip() for length in warmups.split(",")] if warmups else []
     if warmups:
         _durations(warmups, "--warmups", "0s,1h,6h are typical", step_ns=NS_PER_MINUTE, least_ns=0)
     say = None if quiet else lambda text: click.echo(f"look-ahead: {text}", err=True)
-    checks = check_lookahead(loaded, cuts=cuts, say=say)
-    rows = compare_warmups(loaded, [length.strip() for length in lengths])
+    try:
+        folder, checks, rows = run_lookahead(loaded, cuts=cuts, warmups=lengths, say=say)
+    except LookaheadError as error:
+        if remote is not None and error.folder is not None:
+            remote.upload(error.folder)
+        raise
+    if remote is not None:
+        remote.upload(folder)
     if as_json:
-        _print_json({"checks": [asdict(c) for c in checks], "warmups": [asdict(r) for r in rows]})
+        _print_json({"folder": str(folder), **read_figures(folder / "lookahead.json")})
     elif not quiet:
         click.echo(lookahead_text(checks, rows), nl=False)
+        click.echo(f"report: {folder / 'report.html'}")
 
 
 def _durations(

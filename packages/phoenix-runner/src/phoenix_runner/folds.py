@@ -123,7 +123,8 @@ class FoldPlan:
         if needed > given:
             raise FoldError(
                 f"mode.train + mode.embargo + mode.test must fit the range of "
-                f"{duration_text(given)} (was {duration_text(needed)}); use a longer range"
+                f"{duration_text(given)} (was {duration_text(needed)}); use a longer range or "
+                "shorter folds"
             )
 
     @property

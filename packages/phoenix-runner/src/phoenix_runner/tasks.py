@@ -218,8 +218,12 @@ def run_tasks(
         try:
             answer = future.result()
         except Exception as error:  # noqa: BLE001  a worker's death has as many names as executors
-            why = f"{task.label}: {str(error) or type(error).__name__}; what is finished is kept, the "
-            failures.append((index, WorkerDiedError(f"{why}same command goes on from there"), None))
+            lost = (
+                "" if isinstance(error, WorkerDiedError) else "its worker or scheduler was lost, "
+            )
+            why = f"{task.label}: {lost}{str(error) or type(error).__name__}"
+            kept = "; what is finished is kept, the same command goes on from there"
+            failures.append((index, WorkerDiedError(why + kept), None))
             return
         if "error" in answer:
             failures.append((index, _failure(task, answer), answer["traceback"]))

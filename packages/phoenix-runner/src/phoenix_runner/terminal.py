@@ -3,26 +3,57 @@
 from __future__ import annotations
 
 import io
+import shutil
+import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from phoenix_runner.bundle import read_json
 from phoenix_runner.experiment import Published
-from phoenix_runner.report.wording import ENOUGH_DAYS, count
+from phoenix_runner.report.wording import bounds, count, date, refusal_name, too_few
 from phoenix_runner.research.costs import cost_row
 from phoenix_runner.research.decay import DecayRow, Estimate
 from phoenix_runner.research.labels import horizon_name
 from phoenix_runner.research.lookahead import CutCheck, WarmupRow
 from phoenix_runner.research.regimes import RegimeTable
 
-RESULTS = (
-    "net", "gross", "fees", "spread", "funding", "final_equity", "orders", "fills", "positions",
-    "events",
-)  # fmt: skip
+RESULTS = {
+    **{
+        key: (key,)
+        for key in (
+            "net", "gross", "fees", "spread", "funding", "final_equity", "orders", "fills",
+            "positions", "events",
+        )
+    },
+    "return": ("figures", "equity", "return"),
+    "maximum_drawdown": ("figures", "drawdown", "maximum"),
+    "days": ("figures", "returns", "days"),
+    "sharpe_annual": ("figures", "returns", "sharpe_annual"),
+    "deflated_sharpe": ("figures", "inference", "deflated"),
+    "efficiency": ("figures", "efficiency"),
+}  # fmt: skip
+"""Where `summary.json` has the results that two runs can be compared by."""
+
+SKILL = frozenset({"sharpe_annual", "deflated_sharpe"})
+"""Results that prove nothing on a few days."""
+
+AMOUNTS = frozenset({"net", "gross", "fees", "spread", "funding", "fills", "return", "drawdown"})
+"""Columns that are never broken."""
+
+DATED = frozenset({"started", "range"})
+"""Columns that are broken around dates, not in them."""
+
+ROOMY = 110
+"""A terminal with fewer columns shows a run without what its suite's name says as well."""
+
+PLAIN_WIDTH = 160
+"""Columns of a table that goes to a file or a pipe."""
 
 
 def describe(done: Published) -> str:
@@ -39,7 +70,7 @@ def describe(done: Published) -> str:
             f"{assumed['spread_bps']} bps and slippage of {assumed['slippage_bps']} bps"
         )
     if s["gaps"]:
-        lines.append(f"{len(s['gaps'])} gaps in the data, shaded in the report")
+        lines.append(f"{count(len(s['gaps']), 'gap')} in the data, shaded in the report")
     if done.reused:
         lines.append("already finished before; --overwrite runs it again")
     if done.address is not None:
@@ -53,7 +84,7 @@ def _single(s: dict[str, Any]) -> list[str]:
     sharpe, days = figures["returns"]["sharpe_annual"], figures["returns"]["days"]
     ratio = (
         f"no Sharpe ratio over {count(days, 'day')}"
-        if sharpe is None or days < ENOUGH_DAYS
+        if sharpe is None or too_few(days)
         else f"Sharpe (daily, 365) {sharpe:.2f} over {days} days"
     )
     share = float(s["net"]) / float(s["starting_equity"])
@@ -64,7 +95,20 @@ def _single(s: dict[str, Any]) -> list[str]:
             f"{s['fills']} fills of {s['orders']} orders, {s['events']} events; maximum drawdown "
             f"{figures['drawdown']['maximum']:.3%}; {ratio}"
         ),
+        *([] if s["fills"] else _why_no_fills(s)),
     ]
+
+
+def _why_no_fills(s: dict[str, Any]) -> list[str]:
+    """What stood in the way of a run that traded nothing, if anything did."""
+    total: Counter[str] = Counter()
+    for by_reason in s["refusals"].values():
+        total.update({refusal_name(reason): n for reason, n in by_reason.items()})
+    if not total:
+        return []
+    # By count, then by name: the same summary for the same run.
+    reason, times = min(total.items(), key=lambda item: (-item[1], item[0]))
+    return [f"nothing was filled; most often in the way: {reason} ({times:,} of {total.total():,})"]
 
 
 def _walk_forward(s: dict[str, Any]) -> list[str]:
@@ -74,7 +118,7 @@ def _walk_forward(s: dict[str, Any]) -> list[str]:
     days = figures["returns"]["days"]
     skill = (
         f"no Sharpe ratio over {count(days, 'day')}"
-        if days < ENOUGH_DAYS
+        if too_few(days)
         else "deflated Sharpe ratio " + ("undefined" if deflated is None else f"{deflated:.0%}")
     )
     return [
@@ -89,7 +133,7 @@ def _walk_forward(s: dict[str, Any]) -> list[str]:
 
 
 def _variants(s: dict[str, Any]) -> list[str]:
-    table = Table("variant", "net", "gross", "fees", "spread", "funding", "fills", "drawdown")
+    table = _table("variant", "net", "gross", "fees", "spread", "funding", "fills", "drawdown")
     for row in s["variants"]:
         table.add_row(
             row["variant"],
@@ -142,12 +186,21 @@ def list_runs(folders: Sequence[Path]) -> list[dict[str, Any]]:
 
 def runs_table(found: Sequence[dict[str, Any]]) -> str:
     """The list as a table."""
-    table = Table("run", "suite", "mode", "strategy", "from", "to", "net", "fills")
+    columns = ["run", "started", "suite", "mode", "strategy", "range", "net", "fills"]
+    if _width() < ROOMY:
+        columns = [c for c in columns if c not in ("strategy", "fills")]
+    table = _table(columns[0], *columns[1:])
     for run in found:
-        table.add_row(
-            run["run"], run["suite"] or "", run["mode"], run["strategy"], run["start_utc"],
-            run["end_utc"], f"{_money(run['net'])} {run['currency']}", str(run["fills"]),
-        )  # fmt: skip
+        started = run["started_utc"]
+        cells = {
+            **run,
+            "started": "" if started is None else date(started),
+            "suite": run["suite"] or "",
+            "mode": run["mode"].replace("_", " "),
+            "range": f"{date(run['start_utc'])} to {date(run['end_utc'])}",
+            "net": f"{_money(run['net'])} {run['currency']}",
+        }
+        table.add_row(*(str(cells[c]) for c in columns))
     return _render(table)
 
 
@@ -161,43 +214,68 @@ def compare_runs(first: Path, second: Path) -> list[dict[str, Any]]:
             for key in sorted({*one, *two})
             if one.get(key) != two.get(key)
         ]
-    one, two = (read_json(f, "summary.json") for f in (first, second))
+    one, two = (_results(folder) for folder in (first, second))
     differences += [
-        {"part": "result", "key": key, "first": one.get(key), "second": two.get(key)}
+        {"part": "result", "key": key, "first": one[key], "second": two[key]}
         for key in RESULTS
-        if one.get(key) != two.get(key)
+        if key in one and key in two and one[key] != two[key]
     ]
     return differences
+
+
+def _results(folder: Path) -> dict[str, Any]:
+    """The results that a run has, by name."""
+    found = {}
+    for key, path in RESULTS.items():
+        value: Any = read_json(folder, "summary.json")
+        for part in path:
+            value = value.get(part) if isinstance(value, dict) else None
+        if value is not None:
+            found[key] = value
+    return found
 
 
 def comparison_table(folders: Sequence[Path], differences: Sequence[dict[str, Any]]) -> str:
     """The differences as a table."""
     if not differences:
         return "no difference\n"
-    table = Table("part", "key", *[folder.name for folder in folders])
+    table = _table("part", "key", *[folder.name for folder in folders])
+    days = [_results(folder).get("days", 0) for folder in folders]
     for row in differences:
-        table.add_row(row["part"], row["key"], str(row["first"]), str(row["second"]))
+        values = [
+            f"{v:.6g}" if isinstance(v, float) else str(v) for v in (row["first"], row["second"])
+        ]
+        if row["part"] == "result" and row["key"] in SKILL:
+            values = [too_few(n) or text for n, text in zip(days, values, strict=True)]
+        table.add_row(row["part"], row["key"], *values)
     return _render(table)
 
 
 def contest_table(done: Mapping[str, Published]) -> str:
-    """Results of several suites, side by side."""
-    table = Table("suite", "return", "net", "gross", "fees", "spread", "fills", "deflated Sharpe")
+    """Results of several suites, side by side; that their ranges differ is said before."""
+    ranges = {(run.summary["trading_start_utc"], run.summary["end_utc"]) for run in done.values()}
+    warning = (
+        "the suites do not cover the same range of time: their returns rank nothing\n"
+        if len(ranges) > 1
+        else ""
+    )
+    table = _table("suite", "return", "net", "gross", "fees", "spread", "fills", "deflated Sharpe")
     for name, run in done.items():
         s = run.summary
         figures = s["figures"]
-        deflated = figures["inference"]["deflated"]
+        deflated, days = figures["inference"]["deflated"], figures["returns"]["days"]
+        skill = "undefined" if deflated is None else f"{deflated:.0%}"
         table.add_row(
             name, f"{figures['equity']['return']:+.3%}",
             *(_money(s[k]) for k in ("net", "gross", "fees", "spread")),
-            str(s["fills"]), "undefined" if deflated is None else f"{deflated:.0%}",
+            str(s["fills"]), too_few(days) or skill,
         )  # fmt: skip
-    return _render(table)
+    return warning + _render(table)
 
 
 def decay_table(found: Mapping[str, Sequence[DecayRow]]) -> str:
     """IC and hit rate by signal, direction and horizon."""
-    table = Table("signal", "move", "horizon", "observations", "rank IC", "linear IC", "hit rate")
+    table = _table("signal", "move", "horizon", "observations", "rank IC", "linear IC", "hit rate")
     for name, rows in found.items():
         for row in rows:
             move = "after" if row.kind == "predictive" else "before"
@@ -220,12 +298,12 @@ def regime_tables(tables: Sequence[RegimeTable]) -> str:
     """Results of round trips by each regime variable."""
     text = ""
     for found in tables:
-        table = Table(
+        table = _table(
             f"{found.variable} at entry ({found.unit})", "trips", "total", "mean", "with a gain"
         )
         for row in found.rows:
             table.add_row(
-                f"{row.low:.4g} to {row.high:.4g}", str(row.count), f"{row.total:,.2f}",
+                bounds(row.low, row.high), str(row.count), f"{row.total:,.2f}",
                 "" if row.mean is None else f"{row.mean:,.4f}",
                 "" if row.share_positive is None else f"{row.share_positive:.0%}",
             )  # fmt: skip
@@ -237,14 +315,14 @@ def regime_tables(tables: Sequence[RegimeTable]) -> str:
 
 def lookahead_text(checks: Sequence[CutCheck], warmups: Sequence[WarmupRow]) -> str:
     """What was compared and found equal, and how warm-up changes results."""
-    table = Table("cut at", "data after it", "decisions", "signals", "orders")
+    table = _table("cut at", "data after it", "decisions", "signals", "orders")
     for check in checks:
         table.add_row(
             check.cut_utc, check.kind, str(check.decisions), str(check.signals), str(check.orders)
         )
     text = _render(table) + "no decision, signal or order before a cut depends on what came after\n"
     if warmups:
-        table = Table("warm-up", "net", "fills", "orders", f"same as with {warmups[0].warmup}")
+        table = _table("warm-up", "net", "fills", "orders", f"same as with {warmups[0].warmup}")
         for row in warmups:
             table.add_row(
                 row.warmup, _money(row.net), str(row.fills), str(row.orders), str(row.same_orders)
@@ -273,7 +351,26 @@ def _money(text: str) -> str:
     return f"{float(text):,.2f}"
 
 
+def _table(name: str, *others: str, title: str | None = None) -> Table:
+    """A table that breaks words rather than cutting them, but no name of a row and no amount."""
+    columns = [
+        Column(
+            header, no_wrap=header == name or header in AMOUNTS, overflow="fold",
+            min_width=10 if header in DATED else None,
+        )
+        for header in (name, *others)
+    ]  # fmt: skip
+    return Table(
+        *columns, title=title, box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True
+    )  # fmt: skip
+
+
+def _width() -> int:
+    """Columns of the terminal that standard output goes to, or of a file."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else PLAIN_WIDTH
+
+
 def _render(table: Table) -> str:
     out = io.StringIO()
-    Console(file=out, width=None if out.isatty() else 160).print(table)
-    return out.getvalue()
+    Console(file=out, width=_width(), color_system=None).print(table)
+    return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines() if line.strip())

@@ -13,7 +13,14 @@ import numpy as np
 from phoenix_runner.bundle import read_json
 from phoenix_runner.report.page import Section, Table
 from phoenix_runner.report.studies import Surface, cost_section, sensitivity_section, write_study
-from phoenix_runner.report.wording import execution_sentences, money, number, percent
+from phoenix_runner.report.wording import (
+    earned,
+    execution_sentences,
+    money,
+    number,
+    percent,
+    too_few,
+)
 from phoenix_runner.report.writing import write_comparison
 from phoenix_runner.research.costs import cost_row
 
@@ -63,9 +70,11 @@ def _sentences(summary: Mapping[str, Any]) -> list[str]:
             )
         ]
     found = summary["inference_of_best"]
-    deflated = found["deflated"]
+    deflated, few = found["deflated"], too_few(found["observations"])
     luck = (
-        ""
+        f" How much of that is luck cannot be said: {few}."
+        if few
+        else ""
         if deflated is None
         else f" The probability that its Sharpe ratio is above what the best of so many sets shows by "
         f"luck is {percent(deflated, 0)}."
@@ -89,15 +98,17 @@ def _cost_sections(summary: Mapping[str, Any]) -> Sequence[Section]:
 
 def _sweep_sections(summary: Mapping[str, Any]) -> Sequence[Section]:
     rows = sorted(summary["variants"], key=lambda r: -float(r["net"]))
+    days = summary["inference_of_best"]["observations"]
+    few = too_few(days)
     table = Table(
         "Every set, best first",
-        f"Money in {summary['currency']}.",
+        f"Money in {summary['currency']}." + (f" No Sharpe ratio: {few}." if few else ""),
         ["set", "net", "gross", "fees", "spread", "Sharpe per day", "drawdown", "round trips"],
         [
             [
                 row["variant"],
                 *(money(row[k], sign=True) for k in ("net", "gross", "fees", "spread")),
-                number(row["sharpe_daily"], 3),
+                earned(number(row["sharpe_daily"], 3), days),
                 percent(row["maximum_drawdown"]),
                 f"{row['round_trips']:,}",
             ]

@@ -26,7 +26,8 @@ from phoenix_signals.errors import (
     ParameterError,
     check_choice,
     check_count,
-    time_error,
+    check_raw,
+    check_time,
 )
 from phoenix_signals.estimator import Versioned
 
@@ -42,6 +43,9 @@ SELL = -1
 """Aggressor d of a trade whose seller crossed the spread."""
 
 BucketMode = Literal["whole", "split"]
+
+MOST_FILLS = 1_000_000
+"""Buckets that one event may fill in mode `split`: more is a slip in the units, and takes for ever."""
 
 
 class Bucket[Int, Flag](NamedTuple):
@@ -117,7 +121,7 @@ class TimeClock(Clock):
 
     def update(self, ts_ns: int, amount_raw: int, side: int) -> ClosedBuckets:
         """Take a trade: close the buckets that ended before it, then add it to the open one."""
-        check_trade(amount_raw, side)
+        check_trade(amount_raw, side, "amount_raw")
         closed = self.advance(ts_ns)
         self._trades += 1
         if side == BUY:
@@ -128,14 +132,13 @@ class TimeClock(Clock):
 
     def advance(self, ts_ns: int) -> ClosedBuckets:
         """Take an event without flow (a quote, a timer): close the buckets that ended before it."""
+        check_time(ts_ns, self._last)
         end = self._end
         if end is None:
             self._end = ts_ns - ts_ns % self.interval_ns + self.interval_ns
             self._last = ts_ns
             return _NONE
         last = self._last
-        if ts_ns < last:
-            raise time_error(ts_ns, last)
         self._last = ts_ns
         return self._turn(ts_ns, end, ts_ns - last) if ts_ns >= end else _NONE
 
@@ -176,8 +179,9 @@ class _AmountClock(Clock):
         held = buy + sell
         last = self._last
         closed: ClosedBuckets = _NONE
-        if ts_ns < last:
-            raise time_error(ts_ns, last)
+        check_time(ts_ns, last)
+        if self._split:
+            check_fills("a trade", amount_raw, self.bucket_raw)
         if held and ts_ns - last > self.max_gap_ns:
             closed = (Bucket(self._open, last, buy, sell, self._trades, False),)
             buy = sell = held = self._trades = 0
@@ -285,23 +289,37 @@ class NotionalClock(_AmountClock):
 
     def update(self, ts_ns: int, price_raw: int, size_raw: int, side: int) -> ClosedBuckets:
         """Take a trade."""
-        if price_raw <= 0:
-            raise InputError(f"price_raw must be above 0 (was {price_raw}); fix its source")
+        check_raw("price_raw", price_raw, 1)
         check_trade(size_raw, side)
         return self._take(ts_ns, price_raw * size_raw, side)
 
 
-def check_trade(size_raw: int, side: int) -> None:
+def check_trade(size_raw: int, side: int, name: str = "size_raw") -> None:
     """Refuse a trade without a size, or without an aggressor.
 
     >>> check_trade(-5, BUY)
     Traceback (most recent call last):
-    phoenix_signals.errors.InputError: size_raw must be above 0 (was -5); fix its source
+    phoenix_signals.errors.InputError: size_raw must be an integer of at least 1 and below 2^255 \
+(was -5); drop the observation or fix its source
     """
-    if not size_raw > 0:
-        raise InputError(f"size_raw must be above 0 (was {size_raw}); fix its source")
+    check_raw(name, size_raw, 1)
     if side not in (BUY, SELL):
         raise InputError(
             f"side must be +1 (buyer is the aggressor) or -1 (was {side}); "
             "classify trades without an aggressor first, or leave them out"
+        )
+
+
+def check_fills(name: str, amount_raw: int, bucket_raw: int) -> None:
+    """Refuse an amount that would be split over more than `MOST_FILLS` buckets.
+
+    >>> check_fills("volume_raw", 10**30, 1_000)
+    Traceback (most recent call last):
+    phoenix_signals.errors.InputError: volume_raw must fill at most 1000000 buckets of 1000 \
+(was 1e+30); check its unit, or take a larger bucket_raw
+    """
+    if amount_raw > MOST_FILLS * bucket_raw:
+        raise InputError(
+            f"{name} must fill at most {MOST_FILLS} buckets of {bucket_raw} "
+            f"(was {float(amount_raw):.4g}); check its unit, or take a larger bucket_raw"
         )

@@ -22,13 +22,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from phoenix_signals.errors import (
+    NUMBER_MAX,
     InputError,
     ParameterError,
     check_choice,
     check_count,
     check_positive,
+    check_time,
+    is_integer,
     number_error,
-    time_error,
 )
 from phoenix_signals.estimator import Estimator
 from phoenix_signals.rolling import ew_alpha
@@ -269,7 +271,7 @@ class HayashiYoshida(Estimator):
 
     def __init__(self, asset_count: int) -> None:
         self.asset_count = check_count("asset_count", asset_count, 2, "2")
-        self._last_ns: int | None = None
+        self._last_ns = 0
         # Per asset: time of its last price, log of that price, intervals completed.
         self._ts: list[int | None] = [None] * asset_count
         self._log = np.full(asset_count, np.nan)
@@ -284,14 +286,13 @@ class HayashiYoshida(Estimator):
 
     def update(self, ts_ns: int, asset: int, price: float) -> None:
         """Take the next price of one asset."""
-        if not 0 <= asset < self.asset_count:
+        if not 0 <= asset < self.asset_count or not is_integer(asset):
             raise InputError(
                 f"asset must be in 0..{self.asset_count - 1} (was {asset}); number them from 0"
             )
-        if not 0.0 < price < np.inf:
+        if not 0.0 < price < NUMBER_MAX:
             raise InputError(f"price must be positive and finite (was {price}); drop the row")
-        if self._last_ns is not None and ts_ns < self._last_ns:
-            raise time_error(ts_ns, self._last_ns)
+        check_time(ts_ns, self._last_ns)
         self._last_ns = ts_ns
         log_price = float(np.log(price))
         corrected = self._ts[asset] == ts_ns
@@ -396,7 +397,7 @@ def _vector(x: Sequence[float], asset_count: int) -> Matrix:
             f"x must hold {asset_count} numbers, one per asset (was shape {vector.shape}); "
             "wait until every asset has a return"
         )
-    if not np.isfinite(vector).all():
+    if not (np.abs(vector) < NUMBER_MAX).all():
         raise number_error("x", x)
     return vector
 

@@ -7,14 +7,20 @@ the next observation. Batch functions name the row.
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from phoenix_schemas.errors import PhoenixError
 
-INF = math.inf
+NUMBER_MAX: Final = 1e100
+"""Numbers must be smaller: squares and sums of larger ones would end as infinity and NaN."""
+
+TIME_MAX: Final = 2**63 - 1
+"""Last time that int64 nanoseconds can name."""
+
+RAW_MAX: Final = 2**255 - 1
+"""Largest integer in raw units: a product of two of NautilusTrader's, which have 128 bits."""
 
 
 class SignalsError(PhoenixError, ValueError):
@@ -38,24 +44,26 @@ class VersionError(SignalsError):
 
 
 def number_error(name: str, value: object) -> InputError:
-    """The error for an observation that is NaN or infinite.
+    """The error for an observation that is NaN, infinite or beyond `NUMBER_MAX`.
 
     >>> str(number_error("x", float("nan")))
-    'x must be a finite number (was nan); drop the observation or fix its source'
+    'x must be a finite number below 1e100 (was nan); drop the observation or fix its source'
     """
     return InputError(
-        f"{name} must be a finite number (was {value}); drop the observation or fix its source"
+        f"{name} must be a finite number below 1e100 (was {value}); "
+        "drop the observation or fix its source"
     )
 
 
 def size_error(name: str, value: object) -> InputError:
-    """The error for a quantity that is negative, NaN or infinite.
+    """The error for a quantity that is negative, NaN, infinite or too large.
 
     >>> str(size_error("size", -1.0))
-    'size must be a finite number of at least 0 (was -1.0); drop the observation or fix its source'
+    'size must be a finite number of at least 0 and below 1e100 (was -1.0); \
+drop the observation or fix its source'
     """
     return InputError(
-        f"{name} must be a finite number of at least 0 (was {value}); "
+        f"{name} must be a finite number of at least 0 and below 1e100 (was {value}); "
         "drop the observation or fix its source"
     )
 
@@ -69,16 +77,69 @@ def share_error(name: str, value: object) -> InputError:
     return InputError(f"{name} must lie in [0, 1] (was {value}); divide by the total")
 
 
+def raw_error(name: str, value: object, least: int) -> InputError:
+    """The error for an integer in raw units that cannot be.
+
+    >>> str(raw_error("size_raw", -5, 1))
+    'size_raw must be an integer of at least 1 and below 2^255 (was -5); \
+drop the observation or fix its source'
+    """
+    return InputError(
+        f"{name} must be an integer of at least {least} and below 2^255 (was {value}); "
+        "drop the observation or fix its source"
+    )
+
+
+def check_raw(name: str, value: int, least: int) -> None:
+    """Refuse what is not an integer from `least` to `RAW_MAX`; numpy's integers are.
+
+    >>> check_raw("size_raw", 1.5, 1)
+    Traceback (most recent call last):
+    phoenix_signals.errors.InputError: size_raw must be an integer of at least 1 and below 2^255 \
+(was 1.5); drop the observation or fix its source
+    """
+    if not least <= value <= RAW_MAX or not is_integer(value):
+        raise raw_error(name, value, least)
+
+
+def is_integer(value: object) -> bool:
+    """Whether a number is an integer by type, of Python or numpy; 2.0 is not.
+
+    >>> is_integer(2), is_integer(np.int64(2)), is_integer(2.0)
+    (True, True, False)
+    """
+    return type(value) is int or hasattr(value, "__index__")
+
+
 def time_error(ts_ns: int, last_ns: int) -> InputError:
-    """The error for an event older than the one before it.
+    """The error for an event older than the one before it, or at a time that cannot be.
 
     >>> str(time_error(5, 7))
     'ts_ns must not go back (was 5 after 7); sort the events by ts_init, equal times are allowed'
+    >>> str(time_error(float("nan"), 7))
+    'ts_ns must be an integer of nanoseconds in [0, 2^63) (was nan); pass ts_init as it stands'
     """
+    if 0 <= ts_ns < last_ns:
+        return InputError(
+            f"ts_ns must not go back (was {ts_ns} after {last_ns}); "
+            "sort the events by ts_init, equal times are allowed"
+        )
     return InputError(
-        f"ts_ns must not go back (was {ts_ns} after {last_ns}); "
-        "sort the events by ts_init, equal times are allowed"
+        f"ts_ns must be an integer of nanoseconds in [0, 2^63) (was {ts_ns}); "
+        "pass ts_init as it stands"
     )
+
+
+def check_time(ts_ns: int, last_ns: int) -> None:
+    """Refuse a time before the last event's, and what is no time at all.
+
+    >>> check_time(1.5, 0)
+    Traceback (most recent call last):
+    phoenix_signals.errors.InputError: ts_ns must be an integer of nanoseconds in [0, 2^63) \
+(was 1.5); pass ts_init as it stands
+    """
+    if not last_ns <= ts_ns <= TIME_MAX or not is_integer(ts_ns):
+        raise time_error(ts_ns, last_ns)
 
 
 def check_count(name: str, value: object, least: int, typical: str) -> int:
@@ -121,11 +182,13 @@ def check_positive(name: str, value: object, typical: str) -> float:
 
     >>> check_positive("half_life_bars", 0, "60")
     Traceback (most recent call last):
-    phoenix_signals.errors.ParameterError: half_life_bars must be a number above 0 (was 0); \
+    phoenix_signals.errors.ParameterError: half_life_bars must be a finite number above 0 (was 0); \
 typical: 60
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise ParameterError(f"{name} must be a number above 0 (was {value!r}); typical: {typical}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < NUMBER_MAX:
+        raise ParameterError(
+            f"{name} must be a finite number above 0 (was {value!r}); typical: {typical}"
+        )
     return value
 
 
@@ -146,12 +209,12 @@ def column(name: str, values: Any, length: int | None = None) -> NDArray[np.floa
 
     >>> column("x", [1.0, float("nan")])
     Traceback (most recent call last):
-    phoenix_signals.errors.InputError: x must be a finite number (was nan at row 1); \
+    phoenix_signals.errors.InputError: x must be a finite number below 1e100 (was nan at row 1); \
 drop the observation or fix its source
     """
     array = np.asarray(values, dtype=np.float64)
     _check_shape(name, array, length)
-    finite = np.isfinite(array)
+    finite = np.abs(array) < NUMBER_MAX
     if not finite.all():
         row = int(np.argmin(finite))
         raise number_error(name, f"{array[row]} at row {row}")
@@ -174,6 +237,8 @@ pass raw units, e.g. lots of 10^-size_precision
             f"{name} must hold integers (was {array.dtype}); "
             "pass raw units, e.g. lots of 10^-size_precision"
         )
+    if array.dtype.kind == "u" and array.max() > TIME_MAX:
+        raise InputError(f"{name} must fit in int64 (was {array.max()}); pass smaller units")
     array = array.astype(np.int64, copy=False)
     _check_shape(name, array, length)
     return array
@@ -188,6 +253,11 @@ def time_column(values: Any, length: int | None = None) -> NDArray[np.int64]:
 sort the events by ts_init, equal times are allowed
     """
     ts_ns = raw_column("ts_ns", values, length)
+    if len(ts_ns) and ts_ns[0] < 0:
+        raise InputError(
+            f"ts_ns must be an integer of nanoseconds in [0, 2^63) (was {ts_ns[0]} at row 0); "
+            "pass ts_init as it stands"
+        )
     back = ts_ns[1:] < ts_ns[:-1]
     if back.any():
         row = int(np.argmax(back)) + 1

@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from phoenix_signals.errors import (
-    INF,
+    NUMBER_MAX,
     InputError,
     ParameterError,
     check_count,
     check_positive,
+    check_time,
     number_error,
-    time_error,
 )
 from phoenix_signals.estimator import Estimator
 
@@ -191,7 +191,7 @@ class KalmanFusion(Estimator):
                 f"loadings must have one number per factor, {len(self.noise_variances)} "
                 f"(was {len(self.loadings)}); leave them out for 1 each"
             )
-        if not 0.0 <= drift_variance_per_s < INF:
+        if not 0.0 <= drift_variance_per_s < NUMBER_MAX:
             raise ParameterError(
                 "drift_variance_per_s must be a number of at least 0 "
                 f"(was {drift_variance_per_s}); typical: 0.001"
@@ -244,7 +244,7 @@ class KalmanFusion(Estimator):
 
 
 def _finite(name: str, values: tuple[float, ...]) -> tuple[float, ...]:
-    if not values or not all(-INF < value < INF for value in values):
+    if not values or not all(-NUMBER_MAX < value < NUMBER_MAX for value in values):
         raise ParameterError(
             f"{name} must be one finite number per factor (was {values}); typical: 1 each"
         )
@@ -257,7 +257,6 @@ def _check_row(ts_ns: int, z: Sequence[float | None], last: int | None, factors:
             f"z must hold {factors} entries, one per factor (was {len(z)}); None means no news"
         )
     for news in z:
-        if news is not None and not -INF < news < INF:
+        if news is not None and not -NUMBER_MAX < news < NUMBER_MAX:
             raise number_error("z", news)
-    if last is not None and ts_ns < last:
-        raise time_error(ts_ns, last)
+    check_time(ts_ns, last or 0)

@@ -13,12 +13,12 @@ from __future__ import annotations
 from typing import Literal
 
 from phoenix_signals.errors import (
-    INF,
+    NUMBER_MAX,
     InputError,
     check_choice,
     check_positive,
+    check_time,
     size_error,
-    time_error,
 )
 from phoenix_signals.estimator import Estimator, Versioned
 from phoenix_signals.orderflow import check_quote
@@ -278,8 +278,9 @@ class SourceAge(Estimator):
 
     def update(self, ts_ns: int, is_source: int) -> None:
         """Take an event, of the source or not."""
-        if ts_ns < self._last:
-            raise time_error(ts_ns, self._last)
+        check_time(ts_ns, self._last)
+        if is_source not in (0, 1):
+            raise InputError(f"is_source must be 1 or 0 (was {is_source}); say whose event it is")
         self._last = ts_ns
         if is_source:
             self._seen = ts_ns
@@ -321,14 +322,13 @@ class QuoteBefore(Versioned):
             "impulse_quote", impulse_quote, ("strictly_before", "at_or_before")
         )
         self._strict = impulse_quote == "strictly_before"
-        self._ts = -1
+        self._ts = 0
         self._current: tuple[int, object] | None = None
         self._before: tuple[int, object] | None = None  # last quote of the timestamp before
 
     def update(self, ts_ns: int, quote: object) -> None:
         """Take a quote."""
-        if ts_ns < self._ts:
-            raise time_error(ts_ns, self._ts)
+        check_time(ts_ns, self._ts)
         if ts_ns > self._ts:
             self._before = self._current
             self._ts = ts_ns
@@ -336,16 +336,14 @@ class QuoteBefore(Versioned):
 
     def at(self, ts_ns: int) -> tuple[int, object] | None:
         """(time, quote) that a trade at `ts_ns` met, None when there is none."""
-        if ts_ns < self._ts:
-            raise time_error(ts_ns, self._ts)
+        check_time(ts_ns, self._ts)
         return self._before if self._strict and ts_ns == self._ts else self._current
 
 
 def check_depth(ts_ns: int, last_ns: int, percentage: float, notional: float) -> None:
     """Refuse a bookDepth row that goes back in time or holds no number."""
-    if ts_ns < last_ns:
-        raise time_error(ts_ns, last_ns)
-    if not 0 <= notional < INF:
+    check_time(ts_ns, last_ns)
+    if not 0 <= notional < NUMBER_MAX:
         raise size_error("notional", notional)
     if not -100.0 <= percentage <= 100.0:
         raise InputError(f"percentage must lie in [-100, 100] (was {percentage}); fix its source")

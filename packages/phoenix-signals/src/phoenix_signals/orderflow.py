@@ -14,13 +14,14 @@ from dataclasses import dataclass
 
 from phoenix_signals.clocks import BUY, check_trade
 from phoenix_signals.errors import (
-    INF,
+    NUMBER_MAX,
     InputError,
     ParameterError,
     check_count,
     check_positive,
+    check_raw,
+    check_time,
     size_error,
-    time_error,
 )
 from phoenix_signals.estimator import Estimator
 
@@ -64,8 +65,7 @@ class SignedVolumeImbalance(Estimator):
     def update(self, ts_ns: int, size_raw: int, side: int) -> None:
         """Take a trade."""
         check_trade(size_raw, side)
-        if ts_ns < self._last:
-            raise time_error(ts_ns, self._last)
+        check_time(ts_ns, self._last)
         if self._first is None:
             self._first = ts_ns
         self._last = ts_ns
@@ -121,7 +121,7 @@ class OrderFlowImbalance(Estimator):
 
     def update(self, bid_raw: int, ask_raw: int, bid_size_raw: int, ask_size_raw: int) -> None:
         """Take a quote."""
-        check_quote(bid_raw, ask_raw, bid_size_raw, ask_size_raw)
+        check_raw_quote(bid_raw, ask_raw, bid_size_raw, ask_size_raw)
         if self._bid:
             flow = 0
             if bid_raw >= self._bid:
@@ -179,8 +179,7 @@ class OrderFlowImbalanceSum(Estimator):
         self, ts_ns: int, bid_raw: int, ask_raw: int, bid_size_raw: int, ask_size_raw: int
     ) -> None:
         """Take a quote."""
-        if ts_ns < self._last:
-            raise time_error(ts_ns, self._last)
+        check_time(ts_ns, self._last)
         self._ofi.update(bid_raw, ask_raw, bid_size_raw, ask_size_raw)
         self._last = ts_ns
         if self._first is None:
@@ -372,25 +371,24 @@ class ForcedSellingIntensity(Estimator):
 
     def update(self, buy_raw: int, sell_raw: int) -> None:
         """Take the notional that buyers and sellers moved in a bucket."""
-        check_sizes(buy_raw, sell_raw, "buy_raw", "sell_raw")
+        check_raw("buy_raw", buy_raw, 0)
+        check_raw("sell_raw", sell_raw, 0)
         total = buy_raw + sell_raw
         self.value = sell_raw / total if total else None
 
 
-def check_sizes(
-    first: float, second: float, first_name: str = "bid_size", second_name: str = "ask_size"
-) -> None:
+def check_sizes(bid_size: float, ask_size: float) -> None:
     """Refuse a negative, NaN or infinite size.
 
     >>> check_sizes(1.0, -1.0)
     Traceback (most recent call last):
-    phoenix_signals.errors.InputError: ask_size must be a finite number of at least 0 (was -1.0); \
-drop the observation or fix its source
+    phoenix_signals.errors.InputError: ask_size must be a finite number of at least 0 and below 1e100 \
+(was -1.0); drop the observation or fix its source
     """
-    if not 0 <= first < INF:
-        raise size_error(first_name, first)
-    if not 0 <= second < INF:
-        raise size_error(second_name, second)
+    if not 0 <= bid_size < NUMBER_MAX:
+        raise size_error("bid_size", bid_size)
+    if not 0 <= ask_size < NUMBER_MAX:
+        raise size_error("ask_size", ask_size)
 
 
 def check_quote(bid: float, ask: float, bid_size: float = 0, ask_size: float = 0) -> None:
@@ -401,9 +399,28 @@ def check_quote(bid: float, ask: float, bid_size: float = 0, ask_size: float = 0
     phoenix_signals.errors.InputError: a quote must have 0 < bid <= ask (was 101.0 / 100.0); \
 drop it, or merge the two updates that it stands between
     """
-    if not 0 < bid <= ask < INF:
+    if not 0 < bid <= ask < NUMBER_MAX:
         raise InputError(
             f"a quote must have 0 < bid <= ask (was {bid} / {ask}); "
             "drop it, or merge the two updates that it stands between"
         )
     check_sizes(bid_size, ask_size)
+
+
+def check_raw_quote(bid_raw: int, ask_raw: int, bid_size_raw: int, ask_size_raw: int) -> None:
+    """The same in raw units, which are integers.
+
+    >>> check_raw_quote(100, 101, 1.5, 2)
+    Traceback (most recent call last):
+    phoenix_signals.errors.InputError: bid_size_raw must be an integer of at least 0 and below \
+2^255 (was 1.5); drop the observation or fix its source
+    """
+    check_raw("bid_raw", bid_raw, 1)
+    check_raw("ask_raw", ask_raw, 1)
+    if bid_raw > ask_raw:
+        raise InputError(
+            f"a quote must have 0 < bid <= ask (was {bid_raw} / {ask_raw}); "
+            "drop it, or merge the two updates that it stands between"
+        )
+    check_raw("bid_size_raw", bid_size_raw, 0)
+    check_raw("ask_size_raw", ask_size_raw, 0)

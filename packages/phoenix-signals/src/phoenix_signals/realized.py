@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from phoenix_signals.errors import (
-    INF,
+    NUMBER_MAX,
     InputError,
     ParameterError,
     check_choice,
@@ -232,7 +232,7 @@ class HarComposite(Estimator):
 
     def update(self, variance: float) -> None:
         """Take the realized variance of a period."""
-        if not 0.0 <= variance < INF:
+        if not 0.0 <= variance < NUMBER_MAX:
             raise size_error("variance", variance)
         self._day = variance
         self._week.update(variance)

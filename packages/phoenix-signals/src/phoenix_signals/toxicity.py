@@ -18,16 +18,17 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from phoenix_signals.clocks import HOUR_NS, VolumeClock
+from phoenix_signals.clocks import HOUR_NS, VolumeClock, check_fills
 from phoenix_signals.errors import (
-    INF,
+    NUMBER_MAX,
     InputError,
     ParameterError,
     check_choice,
     check_count,
     check_positive,
+    check_raw,
+    check_time,
     number_error,
-    time_error,
 )
 from phoenix_signals.estimator import Estimator
 from phoenix_signals.rolling import RollingMeanVariance
@@ -182,13 +183,12 @@ class BulkVpin(Estimator):
 
     def update(self, ts_ns: int, close: float, volume_raw: int) -> None:
         """Take a bar: its close and its volume."""
-        if not 0.0 < close < INF:
+        if not 0.0 < close < NUMBER_MAX:
             raise number_error("close", close)
-        if volume_raw < 0:
-            raise InputError(f"volume_raw must be at least 0 (was {volume_raw}); fix its source")
+        check_raw("volume_raw", volume_raw, 0)
+        check_fills("volume_raw", volume_raw, self.bucket_raw)
         last = self._last
-        if ts_ns < last:
-            raise time_error(ts_ns, last)
+        check_time(ts_ns, last)
         before = self._close
         if before is not None and ts_ns - last > self.max_gap_ns:
             before = None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -27,6 +28,7 @@ from phoenix_schemas.timestamps import parse_utc
 
 from phoenix_runner.errors import RunnerError
 from phoenix_runner.fills import MARKOUT_HORIZONS_S, Attribution, Fill, FundingPayment
+from phoenix_runner.report.wording import refusal_name
 from phoenix_runner.summary import RunRecord
 
 DATA_NAMES = {"QuoteTick": "quotes", "TradeTick": "trades", "Bar": "bars"}
@@ -56,7 +58,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class RunBundle:
-    """One run, as the report sees it."""
+    """One run, as the report sees it; `refusals` by the names that `refusal_name` gives."""
 
     experiment_id: str
     strategy: str
@@ -162,11 +164,13 @@ def _gap(row: Mapping[str, str]) -> Gap:
 
 
 def _refusals(by_strategy: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
-    total: dict[str, int] = {}
+    """Counts by reason over all strategies; that the range was over stood in nobody's way."""
+    total: Counter[str] = Counter()
     for counts in by_strategy.values():
         for reason, n in counts.items():
-            total[reason] = total.get(reason, 0) + n
-    return total
+            if reason != "not_trading":
+                total[refusal_name(reason)] += n
+    return dict(total)
 
 
 def _text(path: Path) -> str:

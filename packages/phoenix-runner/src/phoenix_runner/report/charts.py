@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from phoenix_runner.fills import Fill
@@ -20,6 +21,7 @@ from phoenix_runner.report.drawing import (
     BLUE,
     DASHES,
     INK,
+    ORANGE,
     SERIES,
     SKY,
     SOFT,
@@ -29,16 +31,20 @@ from phoenix_runner.report.drawing import (
     thin,
     time_axis,
     to_days,
+    wrapped,
 )
 from phoenix_runner.report.page import Chart
-from phoenix_runner.report.wording import count, money
+from phoenix_runner.report.wording import REJECTED, count, money, number
 
 Floats = NDArray[np.float64]
 Times = NDArray[np.int64]
 Gaps = Sequence[tuple[int, int]]
 
-MARKERS_PER_SIDE = 300
+MARKERS_PER_SIDE = {"wide": 90, "narrow": 30}
 """Above this many fills of a side, a price chart draws one marker per bin of time."""
+
+OFF_PRICE = 5.0
+"""Points from a price paid to the middle of its marker, so that neither side covers the other."""
 
 
 class TimeFrame:
@@ -86,7 +92,7 @@ def equity_chart(
         axes.set_ylabel(f"equity ({currency})")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.6g}"))
         frame.apply(axes)
-        legend(axes, narrow)
+        legend(axes)
 
     return draw(
         "equity", "Equity",
@@ -132,9 +138,10 @@ def daily_returns_chart(frame: TimeFrame, day_ns: Times, returns: Floats) -> Cha
 def trades_chart(
     frame: TimeFrame, instrument: str, ts: Times, price: Floats, fills: Sequence[Fill]
 ) -> Chart:
-    """Price with a marker at each fill: triangles up for buys, down for sells."""
+    """Price with a marker at each fill: triangles up below it for buys, down above it for sells."""
     own = [fill for fill in fills if fill.instrument_id == instrument]
     known = np.isfinite(price)
+    most = max(sum(f.side == side for f in own) for side in (1, -1))
 
     def paint(axes: Axes, narrow: bool) -> None:
         x, y = frame.curve(ts[known], price[known], narrow)
@@ -143,23 +150,29 @@ def trades_chart(
             mine = [fill for fill in own if fill.side == side]
             when = np.array([fill.ts_ns for fill in mine], dtype=np.int64)
             paid_each = np.array([float(fill.price) for fill in mine])
-            at, paid = _binned(to_days(when), paid_each, frame)
-            axes.plot(at, paid, marker, color=colour, markersize=4.5, markeredgewidth=0, label=name)
+            if not mine:
+                continue
+            bins = MARKERS_PER_SIDE["narrow" if narrow else "wide"]
+            at, paid = _binned(to_days(when), paid_each, frame, bins)
+            off = ScaledTranslation(0, -side * OFF_PRICE / 72, axes.get_figure().dpi_scale_trans)  # type: ignore[union-attr]
+            axes.plot(
+                at, paid, marker, color=colour, markersize=5, markeredgewidth=0, label=name,
+                transform=axes.transData + off,
+            )  # fmt: skip
         axes.set_ylabel("price (quote currency)")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.8g}"))
         frame.apply(axes)
-        legend(axes, narrow)
+        legend(axes)
 
-    merged = any(sum(f.side == s for f in own) > MARKERS_PER_SIDE for s in (1, -1))
-    how = (
-        f", drawn as at most {MARKERS_PER_SIDE} markers a side at the mean price of their time"
-        if merged
+    merged = (
+        " Many fills share a marker, at the mean price of their time."
+        if most > MARKERS_PER_SIDE["narrow"]
         else ""
     )
+    read = ": triangles just under the price are buys, just above it sells." if own else "."
     return draw(
         slug("trades", instrument), f"Trades on price: {instrument}",
-        f"{count(len(own), 'fill')}{how}: triangles up buy, triangles down sell."
-        + frame.note,
+        f"{count(len(own), 'fill')}{read}{merged}" + frame.note,
         paint, height=320, narrow_height=300,
     )  # fmt: skip
 
@@ -203,18 +216,24 @@ def attribution_chart(parts: Mapping[str, str], currency: str) -> Chart:
         ("funding", float(parts["funding"])),
     ]
 
+    levels = np.cumsum([0.0, *(change for _, change in steps)])
+    span = float(levels.max() - levels.min()) or 1.0
+    # Every amount stands beyond the end of its bar, with room to the names under the axis.
+    limits = (float(levels.min()) - 0.18 * span, float(levels.max()) + 0.18 * span)
+    large = float(np.abs(levels).max()) >= 10_000
+
     def paint(axes: Axes, narrow: bool) -> None:
-        level = 0.0
+        # On a phone long amounts would run into each other.
+        cents = not (large and narrow)
         for i, (_, change) in enumerate(steps):
-            _step(axes, i, level, change, narrow)
-            axes.plot([i - 0.35, i + 1.35], [level + change] * 2, color=SOFT, linewidth=0.7)
-            level += change
-        _step(axes, len(steps), 0.0, level, narrow, total=True)
+            _step(axes, i, levels[i], change, narrow, cents=cents)
+            axes.plot([i - 0.35, i + 1.35], [levels[i + 1]] * 2, color=SOFT, linewidth=0.7)
+        _step(axes, len(steps), 0.0, levels[-1], narrow, cents=cents, total=True)
+        axes.set_ylim(*limits)
         axes.set_xticks(range(len(steps) + 1), [*(name for name, _ in steps), "net"])
         axes.set_xlabel("cause")
         axes.set_ylabel(f"result ({currency})")
         axes.axhline(0, color=INK, linewidth=0.8)
-        axes.margins(y=0.18)
         axes.grid(visible=False, axis="x")
 
     return draw(
@@ -271,40 +290,43 @@ def gross_to_net_chart(rows: Sequence[tuple[str, float, float]], *, name: str, u
                     label=text if i == 0 else "_nolegend_",
                 )  # fmt: skip
         axes.axvline(0, color=INK, linewidth=0.8)
-        axes.set_yticks(range(len(order)), [label for label, _, _ in order])
+        axes.set_yticks(range(len(order)), [wrapped(label, narrow) for label, _, _ in order])
         axes.set_ylabel(name)
         axes.set_xlabel(f"result ({unit})")
         axes.margins(x=0.08, y=0.5 / len(order))
         axes.grid(visible=False, axis="y")
-        legend(axes, narrow)
+        legend(axes)
 
     return draw(
         "gross-net", "What costs took",
         "Circle: result before costs, at mid prices (bar closes without quotes). Diamond: what was "
         "left after fees, spread and funding.",
-        paint, height=120 + 34 * len(order),
+        paint, height=120 + 38 * len(order),
     )  # fmt: skip
 
 
 def refusals_chart(refusals: Mapping[str, int]) -> Chart:
-    names = sorted(refusals, key=lambda g: (refusals[g], g))
+    names = sorted(refusals, key=lambda g: (not g.startswith(REJECTED), refusals[g], g))
 
-    def paint(axes: Axes, _: bool) -> None:
-        axes.barh(range(len(names)), [refusals[n] for n in names], color=SKY, height=0.6)
+    def paint(axes: Axes, narrow: bool) -> None:
+        colours = [ORANGE if n.startswith(REJECTED) else SKY for n in names]
+        axes.barh(range(len(names)), [refusals[n] for n in names], color=colours, height=0.6)
         for i, name in enumerate(names):
             axes.text(refusals[name], i, f" {refusals[name]:,}", va="center", color=INK)
-        axes.set_yticks(range(len(names)), names)
+        axes.set_yticks(range(len(names)), [wrapped(n, narrow) for n in names])
         axes.set_ylim(-1, len(names))
-        axes.set_ylabel("gate")
-        axes.set_xlabel("entries refused (count)")
+        axes.set_ylabel("reason")
+        axes.set_xlabel("entries not made (count)")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
         axes.margins(x=0.15)
         axes.grid(visible=False, axis="y")
 
+    venue = any(n.startswith(REJECTED) for n in names)
     return draw(
-        "refusals", "Entries refused by gates",
-        "How often each gate stood in the way of an entry that the signal asked for.",
-        paint, height=max(160, 60 + 32 * len(names)), half=True,
+        "refusals", "Entries not made",
+        "How often each gate stood in the way of an entry that the signal asked for"
+        + (", and how many orders were sent and rejected." if venue else "."),
+        paint, height=max(160, 70 + 40 * len(names)), half=True,
     )  # fmt: skip
 
 
@@ -315,35 +337,46 @@ def _step(
     change: float,
     narrow: bool,
     *,
+    cents: bool,
     total: bool = False,
 ) -> None:
     colour = BLUE if change >= 0 else VERMILION
     axes.bar(
         x, change, bottom=base, width=0.7, color=colour, linewidth=0, alpha=1.0 if total else 0.75
     )
-    top = max(base, base + change) if change >= 0 else min(base, base + change)
+    up = change >= 0
     axes.annotate(
-        money(change, sign=True), (x, top), xytext=(0, 3 if change >= 0 else -3),
-        textcoords="offset points", ha="center", va="bottom" if change >= 0 else "top",
-        fontsize=7.5 if narrow else 8.5, color=INK, fontweight="bold" if total else "normal",
-    )  # fmt: skip
+        money(change, sign=True) if cents else number(change, 0, sign=True),
+        (x, max(base, base + change) if up else min(base, base + change)),
+        xytext=(0, 3 if up else -3),
+        textcoords="offset points",
+        ha="center",
+        va="bottom" if up else "top",
+        fontsize=7.5 if narrow else 8.5,
+        color=INK,
+        fontweight="bold" if total else "normal",
+    )
 
 
-def _binned(x: Floats, y: Floats, frame: TimeFrame) -> tuple[Floats, Floats]:
-    if x.size <= MARKERS_PER_SIDE:
+def _binned(x: Floats, y: Floats, frame: TimeFrame, bins: int) -> tuple[Floats, Floats]:
+    """Means of the points in each of `bins` equal times, where there are more points than bins."""
+    if x.size <= bins:
         return x, y
-    edges = np.linspace(frame.start_ns / DAY_NS, frame.end_ns / DAY_NS, MARKERS_PER_SIDE + 1)
-    bins = np.clip(np.digitize(x, edges) - 1, 0, MARKERS_PER_SIDE - 1)
-    n = np.bincount(bins, minlength=MARKERS_PER_SIDE)
+    edges = np.linspace(frame.start_ns / DAY_NS, frame.end_ns / DAY_NS, bins + 1)
+    own = np.clip(np.digitize(x, edges) - 1, 0, bins - 1)
+    n = np.bincount(own, minlength=bins)
     used = n > 0
-    at = np.bincount(bins, x, MARKERS_PER_SIDE)[used] / n[used]
-    return at, np.bincount(bins, y, MARKERS_PER_SIDE)[used] / n[used]
+    return np.bincount(own, x, bins)[used] / n[used], np.bincount(own, y, bins)[used] / n[used]
 
 
-def legend(axes: Axes, narrow: bool) -> None:
+def legend(axes: Axes) -> None:
     """Legend above the axes, in as many columns as the width has room for."""
+    handles, labels = axes.get_legend_handles_labels()
+    labels = [text if len(text) <= 44 else f"{text[:43]}…" for text in labels]
+    longest = max(map(len, labels), default=1)
+    width = axes.get_figure().get_figwidth() * 96  # type: ignore[union-attr]
     axes.figure.legend(
-        *axes.get_legend_handles_labels(), loc="outside upper left", ncols=2 if narrow else 8
+        handles, labels, loc="outside upper left", ncols=max(1, int(width / (7 * longest + 50)))
     )
 
 

@@ -30,6 +30,7 @@ from phoenix_runner.report.wording import (
     ENOUGH_DAYS,
     count,
     date,
+    earned,
     execution_sentences,
     gap_sentences,
     judge,
@@ -37,6 +38,7 @@ from phoenix_runner.report.wording import (
     number,
     percent,
     probability,
+    too_few,
 )
 from phoenix_runner.summary import summarize
 
@@ -197,6 +199,14 @@ def _verdict(
     best = ranked[0]
     gained = best.summary["equity"]["return"]
     winners = sum(c.summary["equity"]["return"] > 0 for c in ranked)
+    if ranges := _ranges(ranked):
+        return Verdict(
+            "bad" if winners == 0 else "open",
+            "The runs do not cover the same range of time, so their returns rank nothing: "
+            + ("none" if winners == 0 else str(winners))
+            + f" of {len(ranked)} made money.",
+            [ranges],
+        )
     if winners == 0:
         return Verdict(
             "bad",
@@ -215,13 +225,23 @@ def _verdict(
     )
 
 
+def _ranges(contenders: Sequence[Contender]) -> str:
+    """Who covers what, where that is not the same for all."""
+    if len({(c.start_ns, c.end_ns) for c in contenders}) == 1:
+        return ""
+    each = (
+        f"{c.label} from {date(format_utc(c.start_ns))} to {date(format_utc(c.end_ns))}"
+        for c in contenders
+    )
+    return f"{'; '.join(each)}. Run them over one range to rank them."
+
+
 def _best_sentence(best: Contender, found: Mapping[str, Mapping[str, Any]], trials: int) -> str:
     inference = found[best.label]
     if inference["undefined"] is not None:
         return f"Its Sharpe ratio is undefined: {inference['undefined']}."
-    if inference["observations"] < ENOUGH_DAYS:
-        known = count(inference["observations"], "daily return")
-        return f"No Sharpe ratio worth quoting: {known}; {ENOUGH_DAYS} are a start."
+    if few := too_few(inference["observations"]):
+        return f"No Sharpe ratio: {few}."
     return (
         f"The probability that its true Sharpe ratio is above zero is "
         f"{probability(inference['probabilistic'])} taken alone, and "
@@ -233,7 +253,7 @@ def _best_sentence(best: Contender, found: Mapping[str, Mapping[str, Any]], tria
 def _curves(frame: TimeFrame, ranked: Sequence[Contender]) -> Chart:
     shown = ranked[:CURVES]
 
-    def paint(axes: Axes, narrow: bool) -> None:
+    def paint(axes: Axes, _: bool) -> None:
         axes.axhline(0, color=SOFT, linewidth=0.9, linestyle=":")
         for i, c in enumerate(shown):
             grown = (np.cumprod(np.concatenate([[1.0], 1 + c.daily.returns])) - 1) * 100
@@ -243,7 +263,7 @@ def _curves(frame: TimeFrame, ranked: Sequence[Contender]) -> Chart:
             )
         axes.set_ylabel("return since the start (%)")
         frame.apply(axes)
-        legend(axes, narrow)
+        legend(axes)
 
     more = f" The best {CURVES} of {len(ranked)}." if len(ranked) > CURVES else ""
     return draw(
@@ -258,6 +278,7 @@ def _results_table(ranked: Sequence[Contender], found: Mapping[str, Mapping[str,
     rows = []
     for c in ranked:
         s, inference = c.summary, found[c.label]
+        days = inference["observations"]
         traded = float(s["activity"]["traded_notional"])
         cost = -(float(s["attribution"]["fees"]) + float(s["attribution"]["spread"]))
         rows.append(
@@ -265,21 +286,36 @@ def _results_table(ranked: Sequence[Contender], found: Mapping[str, Mapping[str,
                 c.label,
                 percent(s["equity"]["return"], sign=True),
                 money(s["attribution"]["net"], sign=True),
-                number(s["returns"]["sharpe_annual"]),
-                probability(inference["probabilistic"]),
-                probability(inference["deflated"]),
+                f"{days:,}",
+                earned(number(s["returns"]["sharpe_annual"]), days),
+                earned(probability(inference["probabilistic"]), days),
+                earned(probability(inference["deflated"]), days),
                 percent(s["drawdown"]["maximum"]),
                 f"{s['trades']['count']:,}",
                 number(s["activity"]["turnover_per_day"]),
                 number(cost / traded * 1e4 if traded else None),
             ]
         )
+    few = any(too_few(found[c.label]["observations"]) for c in ranked)
     return Table(
-        "Results, best first",
-        "Sharpe per year of 365 days. PSR: probability that the true ratio is above 0; DSR: the "
+        "Results, highest return first",
+        (f"No Sharpe ratio on fewer than {ENOUGH_DAYS} daily returns. " if few else "")
+        + "Sharpe per year of 365 days. PSR: probability that the true ratio is above 0; DSR: the "
         "same against the best of all sets by luck. Turnover in multiples of equity a day; cost "
         "(fees and spread) in bps of the value traded.",
-        ["run", "return", "net", "Sharpe", "PSR", "DSR", "drawdown", "trips", "turnover", "cost"],
+        [
+            "run",
+            "return",
+            "net",
+            "days",
+            "Sharpe",
+            "PSR",
+            "DSR",
+            "drawdown",
+            "trips",
+            "turnover",
+            "cost",
+        ],
         rows,
     )
 
@@ -310,8 +346,6 @@ def _data_caveat(contenders: Sequence[Contender]) -> list[str]:
     notes = []
     if len({c.catalog_digest for c in contenders}) > 1:
         notes.append("The runs did not see the same catalog, so differences may be the data's.")
-    if len({(c.start_ns, c.end_ns) for c in contenders}) > 1:
-        notes.append("The runs do not cover the same range of time.")
     return notes
 
 

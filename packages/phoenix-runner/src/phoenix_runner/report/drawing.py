@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -127,6 +128,17 @@ def thin(
         keep += [a, a + int(y[a:b].argmin()), a + int(y[a:b].argmax()), b - 1]
     index = np.unique(keep)
     return x[index], y[index]
+
+
+def wrapped(label: str, narrow: bool) -> str:
+    r"""A label beside an axis, in at most three lines that leave most of the width to the drawing.
+
+    >>> wrapped("rejected by the venue: post-only would have crossed", narrow=True)
+    'rejected by the\nvenue: post-only\nwould have crossed'
+    """
+    width = 18 if narrow else 30
+    lines = textwrap.wrap(label, width, max_lines=3, placeholder="…", break_on_hyphens=False)
+    return "\n".join(lines)
 
 
 def _svg(

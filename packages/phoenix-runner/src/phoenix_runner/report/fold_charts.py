@@ -23,7 +23,7 @@ def chained_chart(
 ) -> Chart:  # fmt: skip
     """Out-of-sample equity, one line per fold, folds told apart by bands."""
 
-    def paint(axes: Axes, narrow: bool) -> None:
+    def paint(axes: Axes, _: bool) -> None:
         axes.axhline(start, color=SOFT, linewidth=0.9, linestyle=":", label="starting balance")
         level = start
         for i, (a, b) in enumerate(tests):
@@ -42,7 +42,7 @@ def chained_chart(
         axes.set_ylabel(f"equity, compounded ({currency})")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.6g}"))
         frame.apply(axes)
-        legend(axes, narrow)
+        legend(axes)
 
     return draw(
         "chained", "Out-of-sample equity",
@@ -55,7 +55,7 @@ def chained_chart(
 def train_test_chart(folds: Sequence[Mapping[str, Any]]) -> Chart:
     """Mean daily return per fold, in training and in the test."""
 
-    def paint(axes: Axes, narrow: bool) -> None:
+    def paint(axes: Axes, _: bool) -> None:
         x = np.arange(len(folds))
         for offset, key, colour, hatch, name in (
             (-0.2, "train_mean_daily", ORANGE, "////", "training (chosen set)"),
@@ -71,7 +71,7 @@ def train_test_chart(folds: Sequence[Mapping[str, Any]]) -> Chart:
         axes.set_xlabel("fold (number)")
         axes.set_ylabel("mean daily return (bps)")
         axes.grid(visible=False, axis="x")
-        legend(axes, narrow)
+        legend(axes)
 
     return draw(
         "train-test", "What training promised and the test kept",

@@ -29,6 +29,7 @@ from phoenix_runner.report.wording import (
     count,
     date,
     duration,
+    earned,
     execution_sentences,
     gap_sentences,
     money,
@@ -37,6 +38,7 @@ from phoenix_runner.report.wording import (
     probability,
     run_verdict,
     sharpe_caption,
+    too_few,
 )
 from phoenix_runner.summary import RunRecord, summarize
 
@@ -58,12 +60,7 @@ def single_run_page(run: RunBundle) -> Page:
         sections=[
             _equity_section(run, results, frame),
             _trading_section(run, results, frame),
-            _cost_section(results),
-            Section(
-                "How sure can one be",
-                "A Sharpe ratio is an estimate with an error; these figures say how large.",
-                [inference_table(results["inference"])],
-            ),
+            *(_judging_sections(results) if run.record.fills else []),
         ],
         caveats=run_caveats(run),
         details=details(run),
@@ -79,22 +76,13 @@ def frame_of(run: RunBundle) -> TimeFrame:
 
 
 def tiles(summary: Mapping[str, Any]) -> list[Tile]:
-    equity, inference = summary["equity"], summary["inference"]
+    equity = summary["equity"]
     return [
         Tile(
             f"Net result ({equity['currency']})", money(equity["net"], sign=True), "after all costs"
         ),
         Tile("Return", percent(equity["return"], sign=True), "on the starting balance"),
-        Tile(
-            "Sharpe ratio",
-            number(summary["returns"]["sharpe_annual"]),
-            sharpe_caption(summary["inference"]),
-        ),
-        Tile(
-            "Deflated Sharpe",
-            probability(inference["deflated"]),
-            f"probability of skill, {count(inference['trials'], 'set')} tried",
-        ),
+        *skill_tiles(summary),
         Tile("Largest drawdown", percent(summary["drawdown"]["maximum"]), "below a peak"),
         Tile(
             "Round trips",
@@ -104,9 +92,28 @@ def tiles(summary: Mapping[str, Any]) -> list[Tile]:
     ]
 
 
+def skill_tiles(summary: Mapping[str, Any]) -> list[Tile]:
+    """The Sharpe ratio and what is left of it after so many trials, on days enough to say."""
+    inference = summary["inference"]
+    days = inference["observations"]
+    tried = f"probability of skill, {count(inference['trials'], 'set')} tried"
+    return [
+        Tile(
+            "Sharpe ratio",
+            earned(number(summary["returns"]["sharpe_annual"]), days),
+            sharpe_caption(inference),
+        ),
+        Tile(
+            "Deflated Sharpe",
+            earned(probability(inference["deflated"]), days),
+            too_few(days) or tried,
+        ),
+    ]
+
+
 def inference_table(inference: Mapping[str, Any], *, half: bool = False) -> Table:
     """PSR, DSR, MinTRL with the number of trials."""
-    length = inference["minimum_track_record"]
+    length, days = inference["minimum_track_record"], inference["observations"]
     never = "never at this ratio" if inference["undefined"] is None else "–"
     caption = (
         "Per day, not per year. Deflated: against the best ratio that so many worthless sets "
@@ -114,23 +121,28 @@ def inference_table(inference: Mapping[str, Any], *, half: bool = False) -> Tabl
     )
     if inference["undefined"] is not None:
         caption = f"Undefined: {inference['undefined']}."
+    elif few := too_few(days):
+        caption = f"Too few to say: {few}."
+    figures = [
+        ("Sharpe ratio per day", number(inference["sharpe"], 4)),
+        ("skewness", number(inference["skewness"])),
+        ("kurtosis (a normal has 3)", number(inference["kurtosis"])),
+        ("chance that the true ratio is above 0 (PSR)", probability(inference["probabilistic"], 1)),
+        ("best ratio by luck of that many, per day", number(inference["expected_maximum"], 4)),
+        ("deflated Sharpe ratio (DSR)", probability(inference["deflated"], 1)),
+        (
+            f"days needed to show a ratio above 0 at {percent(inference['confidence'], 0)}",
+            never if length is None else f"{number(length, 0)} days",
+        ),
+    ]
     return Table(
         "Inference on daily returns",
         caption,
         ["figure", "value"],
         [
-            ["daily returns", f"{inference['observations']:,}"],
-            ["Sharpe ratio per day", number(inference["sharpe"], 4)],
-            ["skewness", number(inference["skewness"])],
-            ["kurtosis (a normal has 3)", number(inference["kurtosis"])],
-            ["chance that the true ratio is above 0 (PSR)", probability(inference["probabilistic"], 1)],
+            ["daily returns", f"{days:,}"],
             ["trials (parameter sets evaluated)", f"{inference['trials']:,}"],
-            ["best ratio by luck of that many, per day", number(inference["expected_maximum"], 4)],
-            ["deflated Sharpe ratio (DSR)", probability(inference["deflated"], 1)],
-            [
-                f"days needed to show a ratio above 0 at {percent(inference['confidence'], 0)}",
-                never if length is None else f"{number(length, 0)} days",
-            ],
+            *([label, earned(value, days)] for label, value in figures),
         ],
         half=half,
     )  # fmt: skip
@@ -184,6 +196,9 @@ def monthly_table(by_month: Mapping[str, float]) -> Table:
 def _equity_section(run: RunBundle, summary: Mapping[str, Any], frame: TimeFrame) -> Section:
     ts, equity = np.asarray(run.record.ts_ns), np.asarray(run.record.equity)
     start = float(run.record.starting_equity)
+    curve = equity_chart(frame, {run.strategy: (ts, equity)}, start, run.record.currency)
+    if not run.record.fills:
+        return Section("Equity and returns", "Nothing was traded, so equity did not move.", [curve])
     daily = daily_returns(ts, equity, start_ns=frame.start_ns, starting_equity=start)
     fall = drawdown_curve(equity, starting_equity=start)
     returns, down = summary["returns"], summary["drawdown"]
@@ -192,7 +207,7 @@ def _equity_section(run: RunBundle, summary: Mapping[str, Any], frame: TimeFrame
         "Equity and returns",
         "",
         [
-            equity_chart(frame, {run.strategy: (ts, equity)}, start, run.record.currency),
+            curve,
             drawdown_chart(frame, ts, fall),
             daily_returns_chart(frame, daily.day_ns, daily.returns),
             monthly_table(returns["by_month"]),
@@ -232,6 +247,9 @@ def _trading_section(run: RunBundle, summary: Mapping[str, Any], frame: TimeFram
         trades_chart(frame, instrument, series.ts_ns, series.mark, record.fills)
         for instrument, series in run.marks.items()
     ]
+    refused = [refusals_chart(run.refusals)] if run.refusals else []
+    if not record.fills:
+        return Section("Trading", "There are no fills.", [*blocks, *refused])
     equity = np.asarray(record.equity)
     leverage = np.asarray(record.net_notional) / np.where(equity > 0, equity, np.nan)
     blocks.append(exposure_chart(frame, np.asarray(record.ts_ns), leverage))
@@ -278,9 +296,19 @@ def _trading_section(run: RunBundle, summary: Mapping[str, Any], frame: TimeFram
             half=True,
         )
     )
-    if run.refusals:
-        blocks.append(refusals_chart(run.refusals))
-    return Section("Trading", "", blocks)
+    return Section("Trading", "", [*blocks, *refused])
+
+
+def _judging_sections(summary: Mapping[str, Any]) -> list[Section]:
+    """What trading cost and what it proves; without a fill there is neither."""
+    return [
+        _cost_section(summary),
+        Section(
+            "How sure can one be",
+            "A Sharpe ratio is an estimate with an error; these figures say how large.",
+            [inference_table(summary["inference"])],
+        ),
+    ]
 
 
 def _cost_section(summary: Mapping[str, Any]) -> Section:

@@ -19,9 +19,9 @@ from matplotlib.colors import Normalize
 from numpy.typing import NDArray
 
 from phoenix_runner.report.charts import gross_to_net_chart, legend, slug
-from phoenix_runner.report.drawing import BLUE, INK, ORANGE, SOFT, draw
+from phoenix_runner.report.drawing import BLUE, INK, ORANGE, SOFT, draw, wrapped
 from phoenix_runner.report.page import Chart, Detail, Page, Section, Table, Tone, Verdict, render
-from phoenix_runner.report.wording import CANNOT_TELL, money, number, percent
+from phoenix_runner.report.wording import CANNOT_TELL, bounds, money, number, percent
 from phoenix_runner.research.costs import CostRow
 from phoenix_runner.research.decay import DecayRow, Estimate
 from phoenix_runner.research.labels import horizon_name
@@ -107,7 +107,7 @@ def decay_section(signal: str, rows: Sequence[DecayRow], *, confidence: float = 
 def regime_section(table: RegimeTable, *, currency: str) -> Section:
     """Results of round trips by the state of the market when they began."""
     unit = table.unit
-    names = [_bounds(r.low, r.high) for r in table.rows]
+    names = [bounds(r.low, r.high) for r in table.rows]
 
     def paint(axes: Axes, _: bool) -> None:
         x = np.arange(len(names))
@@ -193,13 +193,18 @@ def sensitivity_section(surface: Surface) -> Section:
     limit = max(1e-12, float(np.abs(known).max())) if known.size else 1.0
 
     def paint(axes: Axes, narrow: bool) -> None:
-        # Told apart with any common colour blindness; few levels, so that the key stays small.
-        levels = colormaps["PuOr"].resampled(11)
-        mesh = axes.pcolormesh(values, cmap=levels, norm=Normalize(-limit, limit))
+        # Told apart with any common colour blindness; few levels, so that the key stays small, and
+        # an even number: no colour holds both gains and losses.
+        levels = colormaps["PuOr"].resampled(10)
+        mesh = axes.pcolormesh(
+            np.where(values == 0, np.nan, values), cmap=levels, norm=Normalize(-limit, limit)
+        )
         bar = axes.figure.colorbar(mesh, ax=axes)
         bar.set_label(f"{surface.outcome} ({surface.unit})")
         axes.set_xticks(np.arange(values.shape[1]) + 0.5, [str(v) for v in surface.x_values])
-        axes.set_yticks(np.arange(values.shape[0]) + 0.5, [str(v) for v in surface.y_values])
+        axes.set_yticks(
+            np.arange(values.shape[0]) + 0.5, [wrapped(str(v), narrow) for v in surface.y_values]
+        )
         axes.set_xlabel(surface.x_name)
         axes.set_ylabel(surface.y_name)
         axes.grid(visible=False)
@@ -215,7 +220,8 @@ def sensitivity_section(surface: Surface) -> Section:
 
     chart = draw(
         "sensitivity", f"{surface.outcome.capitalize()} over {surface.x_name} and {surface.y_name}",
-        "Purple gains, orange losses, white zero. A plateau can be trusted more than a peak: "
+        "Purple gains, orange losses, white zero; a cell without a figure was not run. A plateau can "
+        "be trusted more than a peak: "
         "neighbours of a good set should be good too.",
         paint, height=max(260, 90 + 34 * len(surface.y_values)),
     )  # fmt: skip
@@ -234,7 +240,7 @@ def _decay_chart(
 ) -> Chart:  # fmt: skip
     horizons = sorted({r.horizon_ns for r in rows})
 
-    def paint(axes: Axes, narrow: bool) -> None:
+    def paint(axes: Axes, _: bool) -> None:
         axes.axhline(zero, color=SOFT, linewidth=0.9)
         for kind, shift, marker, colour, text in (
             ("predictive", -0.08, "o", BLUE, "after the signal"),
@@ -258,7 +264,7 @@ def _decay_chart(
         axes.set_xlim(-0.5, len(horizons) - 0.5)
         axes.set_xlabel("horizon (time)")
         axes.set_ylabel(label)
-        legend(axes, narrow)
+        legend(axes)
 
     return draw(
         name, title,
@@ -273,11 +279,3 @@ def _interval(e: Estimate) -> str:
     if e.low is None:
         return f"{number(e.value, 3)} (too few blocks)"
     return f"{number(e.value, 3)} [{number(e.low, 3)}, {number(e.high, 3)}]"
-
-
-def _bounds(low: float, high: float) -> str:
-    if math.isinf(low) and math.isinf(high):
-        return "all"
-    if math.isinf(low):
-        return f"< {high:.4g}"
-    return f"≥ {low:.4g}" if math.isinf(high) else f"{low:.4g} to {high:.4g}"

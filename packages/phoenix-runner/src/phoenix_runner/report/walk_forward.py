@@ -25,7 +25,7 @@ from phoenix_runner.report.fold_charts import (
     train_test_chart,
 )
 from phoenix_runner.report.page import Chart, Detail, Page, Section, Table, Tile, Verdict
-from phoenix_runner.report.single_run import inference_table, monthly_table
+from phoenix_runner.report.single_run import inference_table, monthly_table, skill_tiles
 from phoenix_runner.report.wording import (
     CANNOT_TELL,
     count,
@@ -37,8 +37,6 @@ from phoenix_runner.report.wording import (
     money,
     number,
     percent,
-    probability,
-    sharpe_caption,
     sharpe_sentence,
 )
 
@@ -115,27 +113,23 @@ def _verdict(result: WalkForwardResult, summary: Mapping[str, Any]) -> Verdict:
 
 
 def _tiles(result: WalkForwardResult, summary: Mapping[str, Any]) -> list[Tile]:
-    inference, pbo = summary["inference"], result.overfitting
+    pbo = result.overfitting
     return [
         Tile("Return", percent(summary["equity"]["return"], sign=True), "out of sample"),
-        Tile(
-            "Sharpe ratio",
-            number(summary["returns"]["sharpe_annual"]),
-            sharpe_caption(summary["inference"]),
-        ),
-        Tile(
-            "Deflated Sharpe",
-            probability(inference["deflated"]),
-            f"probability of skill, {count(inference['trials'], 'set')} tried",
-        ),
+        *skill_tiles(summary),
         Tile("Efficiency", percent(summary["efficiency"], 0), "of training's return kept"),
         Tile(
             "Overfitting (PBO)",
             percent(None if pbo is None else pbo.probability, 0),
-            "not computed" if pbo is None else "0 good, 50 % is noise",
+            _not_computed(result) if pbo is None else "0 good, 50 % is noise",
         ),
         Tile("Largest drawdown", percent(summary["drawdown"]["maximum"]), "of daily closes"),
     ]
+
+
+def _not_computed(result: WalkForwardResult) -> str:
+    why = result.no_overfitting
+    return f"not computed: {why}" if why else "not computed"
 
 
 def _curve_section(
@@ -211,8 +205,8 @@ def _fold_section(result: WalkForwardResult, summary: Mapping[str, Any]) -> Sect
         blocks.append(overfitting_chart(pbo.relative_rank_counts, pbo.probability))
     return Section(
         "Fold by fold",
-        f"{result.kind.capitalize()} training. {result.selection} Objective: {result.objective}, "
-        "net of costs, on training data only.",
+        f"{result.kind.capitalize()} training. {result.selection} Objective, after costs and on "
+        f"training data only: {_objective(result.objective)}.",
         blocks,
     )
 
@@ -246,11 +240,12 @@ def _choice_section(result: WalkForwardResult, summary: Mapping[str, Any]) -> Se
 
 def _cost_section(result: WalkForwardResult, summary: Mapping[str, Any]) -> Section:
     activity = summary["activity"]
+    traded = activity["fills"] > 0
     return Section(
         "Costs",
         f"Added over folds, each from the same {money(result.starting_equity, result.currency)}.",
         [
-            attribution_chart(summary["attribution"], result.currency),
+            *([attribution_chart(summary["attribution"], result.currency)] if traded else []),
             Table(
                 "Activity",
                 "",
@@ -300,6 +295,16 @@ def _caveats(
         )
     known = [(g.what, format_utc(g.start_ns), format_utc(g.end_ns)) for g in gaps]
     return [*notes, *execution_sentences(runs[0].config), CANNOT_TELL, *gap_sentences(known)]
+
+
+def _objective(name: str) -> str:
+    """What training maximizes, in words.
+
+    >>> _objective("net"), _objective("return_over_drawdown")
+    ('net result', 'return over drawdown')
+    """
+    words = {"net": "net result", "sharpe": "Sharpe ratio of daily returns"}
+    return words.get(name, name.replace("_", " "))
 
 
 def _mean_bps(summary: Mapping[str, Any], key: str) -> str:

@@ -6,6 +6,7 @@ when the deflated Sharpe ratio reaches 95 % on at least [ENOUGH_DAYS][] daily re
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ ENOUGH_DAYS = 30
 """Fewer daily returns than this are called too few to judge."""
 
 CONFIDENCE = 0.95
+
+REJECTED = "rejected"
+"""How the reason of an order that was sent and not taken begins; other reasons are gates."""
 
 CANNOT_TELL = (
     "What these data cannot tell: the archive has no local receive time, so real latency is "
@@ -109,6 +113,20 @@ def date(iso: str) -> str:
     """
     day, clock = iso.removesuffix("Z").split("T")
     return day if clock == "00:00:00" else f"{day} {clock[:5]}"
+
+
+def bounds(low: float, high: float) -> str:
+    """A range of values, lower end included, by what bounds it.
+
+    >>> inf = float("inf")
+    >>> bounds(-inf, 1.23456), bounds(1, 2), bounds(2, inf), bounds(-inf, inf)
+    ('below 1.235', '1 to 2', '2 and above', 'all')
+    """
+    if math.isinf(low) and math.isinf(high):
+        return "all"
+    if math.isinf(low):
+        return f"below {high:.4g}"
+    return f"{low:.4g} and above" if math.isinf(high) else f"{low:.4g} to {high:.4g}"
 
 
 def run_verdict(summary: Mapping[str, Any], refusals: Mapping[str, int]) -> Verdict:
@@ -208,7 +226,7 @@ def judge(net: float, inference: Mapping[str, Any]) -> tuple[Tone, str]:
     if net <= 0:
         return "bad", "no case for this strategy here."
     days = inference["observations"]
-    if days < ENOUGH_DAYS:
+    if too_few(days):
         return "open", f"{count(days, 'daily return')}, too few to tell skill from luck."
     deflated = inference["deflated"]
     if deflated is None:
@@ -229,34 +247,64 @@ def sharpe_sentence(inference: Mapping[str, Any], annual: float | None) -> str:
         else f"against the best that {trials:,} worthless sets would show by luck: "
         f"{probability(inference['deflated'])}"
     )
-    days = inference["observations"]
-    if days < ENOUGH_DAYS:
-        known = count(days, "daily return")
-        return f"No Sharpe ratio worth quoting: {known}; {ENOUGH_DAYS} are a start."
+    if few := too_few(inference["observations"]):
+        return f"No Sharpe ratio: {few}."
     return (
         f"Sharpe ratio {number(annual)} a year (daily returns, 365 days); the probability that "
         f"the true one is above zero is {probability(inference['probabilistic'])} ({tried})."
     )
 
 
+def too_few(days: int) -> str:
+    """Why figures about skill are not shown; nothing where there are days enough.
+
+    >>> too_few(4), too_few(30)
+    ('4 days, 30 needed', '')
+    """
+    return "" if days >= ENOUGH_DAYS else f"{count(days, 'day')}, {ENOUGH_DAYS} needed"
+
+
+def earned(text: str, days: int) -> str:
+    """A figure about skill (Sharpe ratio, PSR, DSR) as written; a dash on fewer days than enough.
+
+    >>> earned("14 %", 2), earned("14 %", 300)
+    ('–', '14 %')
+    """
+    return "–" if too_few(days) else text
+
+
 def sharpe_caption(inference: Mapping[str, Any]) -> str:
     """What stands under a Sharpe ratio: its period, and whether it is worth reading.
 
     >>> sharpe_caption({"observations": 4}), sharpe_caption({"observations": 90})
-    ('per year, from only 4 daily returns', 'per year of 365 days')
+    ('4 days, 30 needed', 'per year of 365 days')
     """
-    days = inference["observations"]
-    if days < ENOUGH_DAYS:
-        return f"per year, from only {count(days, 'daily return')}"
-    return "per year of 365 days"
+    return too_few(inference["observations"]) or "per year of 365 days"
+
+
+def refusal_name(reason: str) -> str:
+    """What stood in the way of an order, as readers call it; BUY and SELL are one.
+
+    >>> refusal_name("stale_quote"), refusal_name("rejected: POST_ONLY LIMIT BUY order limit px of")
+    ('stale_quote', 'rejected by the venue: post-only would have crossed')
+    """
+    if reason.startswith(f"{REJECTED}: POST_ONLY"):
+        return f"{REJECTED} by the venue: post-only would have crossed"
+    return reason
 
 
 def _refusals(refusals: Mapping[str, int]) -> list[str]:
-    if not refusals:
-        return []
-    total, top = sum(refusals.values()), max(refusals, key=lambda g: (refusals[g], g))
-    entries = "1 entry" if total == 1 else f"{total:,} entries"
-    return [f"Gates refused {entries}, most often {top}."]
+    gates = {g: n for g, n in refusals.items() if not g.startswith(REJECTED)}
+    sentences = []
+    if gates:
+        total, top = sum(gates.values()), max(gates, key=lambda g: (gates[g], g))
+        entries = "1 entry" if total == 1 else f"{total:,} entries"
+        sentences.append(f"Gates refused {entries}, most often {top}.")
+    if rejected := sum(refusals.values()) - sum(gates.values()):
+        sentences.append(
+            f"{count(rejected, 'order')} {'was' if rejected == 1 else 'were'} rejected."
+        )
+    return sentences
 
 
 def _sign(value: float, *, sign: bool) -> str:

@@ -31,8 +31,36 @@ from phoenix_runner.suite import Suite, suite_from
 type Say = Callable[[str], None]
 
 
+@dataclass(frozen=True)
+class Difference:
+    """The first `what` (decision, signal, order) that was not the same without its future."""
+
+    cut_utc: str
+    kind: str
+    what: str
+    at_utc: str
+    on_whole: str
+    on_other: str
+
+
 class LookaheadError(RunnerError):
-    """A decision depended on data from after it."""
+    """A decision depended on data from after it; `passed` were compared before and found equal.
+
+    `folder`: where it is written down, if it is.
+    """
+
+    def __init__(
+        self, difference: Difference, passed: Sequence[CutCheck], folder: Path | None = None
+    ) -> None:
+        d = self.difference = difference
+        self.passed = list(passed)
+        self.folder = folder
+        page = "" if folder is None else f"; see {folder / 'report.html'}"
+        super().__init__(
+            f"{d.what} at {d.at_utc} must not depend on later data (with data {d.kind} at "
+            f"{d.cut_utc} it was {d.on_other}, on the whole catalog {d.on_whole}); the strategy "
+            f"reads or fits what it could not know yet{page}"
+        )
 
 
 @dataclass(frozen=True)
@@ -76,7 +104,7 @@ def check_lookahead(suite: Suite, *, cuts: int = 3, say: Say | None = None) -> l
     tell: Say = say or (lambda _text: None)
     tell("the suite as it is")
     whole = _run(suite, suite.config.catalog.path, section.end_ns)
-    found = []
+    found: list[CutCheck] = []
     for cut_ns in times:
         for kind, make in (("cut", cut), ("altered", altered)):
             tell(f"data {kind} at {format_utc(cut_ns)}")
@@ -87,7 +115,10 @@ def check_lookahead(suite: Suite, *, cuts: int = 3, say: Say | None = None) -> l
                 other = _run(suite, str(copy), end_ns, strict=False)
             # A run that ends at the cut begins to close just before it.
             until = other.closing_ns if kind == "cut" else cut_ns
-            found.append(_compare(whole, other, until, kind, cut_ns))
+            compared = _compare(whole, other, until, kind, cut_ns)
+            if isinstance(compared, Difference):
+                raise LookaheadError(compared, found)
+            found.append(compared)
     return found
 
 
@@ -188,7 +219,7 @@ def _replaced(value: Any, old: str, new: str) -> Any:
 
 def _compare(
     whole: _Behaviour, other: _Behaviour, until_ns: int, kind: str, cut_ns: int
-) -> CutCheck:
+) -> CutCheck | Difference:
     counts = {}
     for name in ("decisions", "signals", "orders"):
         one, two = ([row for row in getattr(b, name) if row[0] < until_ns] for b in (whole, other))
@@ -196,19 +227,16 @@ def _compare(
         for index in range(max(len(one), len(two))):
             first, second = (rows[index] if index < len(rows) else None for rows in (one, two))
             if first != second:
-                raise LookaheadError(_accusation(name, first, second, kind, cut_ns))
+                at_ns = min(row[0] for row in (first, second) if row is not None)
+                return Difference(
+                    format_utc(cut_ns),
+                    kind,
+                    name[:-1],
+                    format_utc(at_ns),
+                    _said(first),
+                    _said(second),
+                )
     return CutCheck(format_utc(cut_ns), kind, **counts)
-
-
-def _accusation(
-    name: str, first: tuple[Any, ...] | None, second: tuple[Any, ...] | None, kind: str, cut_ns: int
-) -> str:
-    times = [row[0] for row in (first, second) if row is not None]
-    return (
-        f"{name[:-1]} at {format_utc(min(times))} must not depend on later data (with data {kind} at "
-        f"{format_utc(cut_ns)} it was {_said(second)}, on the whole catalog {_said(first)}); the "
-        "strategy reads or fits what it could not know yet"
-    )
 
 
 def _said(row: tuple[Any, ...] | None) -> str:

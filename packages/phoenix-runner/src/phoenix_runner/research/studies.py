@@ -127,11 +127,14 @@ def decay_verdict(found: Mapping[str, Sequence[DecayRow]]) -> str:
     """The predictive rank IC that is furthest from zero among those whose interval excludes it."""
     predictive = [row for own in found.values() for row in own if row.kind == "predictive"]
     if all(row.rank_ic.low is None for row in predictive):
-        return (
-            f"Nothing can be judged: the range has at most {max(row.blocks for row in predictive)} "
-            f"blocks of the longest horizon with a move, and {LEAST_BLOCKS} are needed; use a longer "
-            "range or shorter horizons"
+        blocks = max(row.blocks for row in predictive)
+        why = (
+            f"the moves fall into {blocks} blocks of the longest horizon, {LEAST_BLOCKS} needed; use a "
+            "longer range or shorter horizons"
+            if blocks < LEAST_BLOCKS
+            else "the signals, or the moves after them, do not vary"
         )
+        return f"Nothing can be judged: {why}"
     sure = [
         (abs(row.rank_ic.value or 0.0), name, row)
         for name, own in found.items()

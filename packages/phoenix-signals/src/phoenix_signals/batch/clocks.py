@@ -20,6 +20,7 @@ from phoenix_signals.clocks import (
     NotionalClock,
     TimeClock,
     VolumeClock,
+    check_fills,
 )
 from phoenix_signals.errors import InputError, raw_column, time_column
 
@@ -213,6 +214,7 @@ def _whole_buckets(ts: Ints, amount: Ints, is_buy: NDArray[np.bool_], bucket_raw
 
 
 def _split_buckets(ts: Ints, amount: Ints, is_buy: NDArray[np.bool_], bucket_raw: int) -> Buckets:
+    check_fills("a trade", int(amount.max()), bucket_raw)
     total = np.cumsum(amount)
     count = int(total[-1]) // bucket_raw
     edge = np.append(np.arange(count + 1) * bucket_raw, total[-1])

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from phoenix_schemas.signal_records import SCHEMAS, SignalRecord
 
 from phoenix_signals.clocks import BUY, SELL
-from phoenix_signals.errors import InputError, time_column
+from phoenix_signals.errors import NUMBER_MAX, InputError, time_column
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -138,7 +138,7 @@ class Depth(Columns):
 
     def __post_init__(self) -> None:
         Columns.__post_init__(self)
-        known = (self.notional >= 0.0) & np.isfinite(self.notional)
+        known = (self.notional >= 0.0) & (self.notional < NUMBER_MAX)
         _require("notional", known, "be a finite number of at least 0")
 
     @classmethod
@@ -161,7 +161,7 @@ class Metrics(Columns):
 
     def __post_init__(self) -> None:
         Columns.__post_init__(self)
-        bad = (self.open_interest < 0.0) | np.isinf(self.open_interest)
+        bad = (self.open_interest < 0.0) | (self.open_interest >= NUMBER_MAX)
         _require("open_interest", ~bad, "be a finite number of at least 0, or NaN")
 
     @classmethod
@@ -183,7 +183,7 @@ class Funding(Columns):
 
     def __post_init__(self) -> None:
         Columns.__post_init__(self)
-        _require("rate", np.isfinite(self.rate), "be a finite number")
+        _require("rate", np.abs(self.rate) < NUMBER_MAX, "be a finite number")
 
     @classmethod
     def from_catalog(cls, table: pa.Table) -> Self:

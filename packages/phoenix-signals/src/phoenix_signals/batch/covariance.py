@@ -14,7 +14,13 @@ from numpy.typing import ArrayLike
 from phoenix_signals import covariance
 from phoenix_signals.batch.rolling import decayed_sum
 from phoenix_signals.covariance import Matrix, ShrinkageKind, nearest_psd, population, shrunk
-from phoenix_signals.errors import InputError, number_error, raw_column, time_column
+from phoenix_signals.errors import (
+    NUMBER_MAX,
+    InputError,
+    number_error,
+    raw_column,
+    time_column,
+)
 from phoenix_signals.rolling import ew_alpha
 
 
@@ -105,7 +111,7 @@ def hayashi_yoshida_raw(
     times = time_column(ts_ns)
     owner = raw_column("asset", asset, len(times))
     prices = np.asarray(price, dtype=np.float64)
-    if prices.shape != times.shape or not ((prices > 0.0) & np.isfinite(prices)).all():
+    if prices.shape != times.shape or not ((prices > 0.0) & (prices < NUMBER_MAX)).all():
         raise InputError(
             f"price must be positive and finite on each of {len(times)} rows (was not); "
             "drop the rows without a price"
@@ -167,7 +173,7 @@ def _vectors(x: ArrayLike, asset_count: int) -> Matrix:
             f"x must have {asset_count} columns, one per asset (was shape {vectors.shape}); "
             "keep only times at which every asset has a return"
         )
-    finite = np.isfinite(vectors).all(axis=1)
+    finite = (np.abs(vectors) < NUMBER_MAX).all(axis=1)
     if not finite.all():
         row = int(np.argmin(finite))
         raise number_error("x", f"{vectors[row]} at row {row}")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from phoenix_signals import fusion
-from phoenix_signals.errors import InputError, number_error, time_column
+from phoenix_signals.errors import NUMBER_MAX, InputError, number_error, time_column
 from phoenix_signals.fusion import KalmanState
 
 Floats = NDArray[np.float64]
@@ -100,6 +100,8 @@ def _table(z: ArrayLike, rows: int, factors: int) -> Floats:
             f"z must have shape ({rows}, {factors}), one column per factor (was {table.shape}); "
             "NaN means no news"
         )
-    if np.isinf(table).any():
-        raise number_error("z", f"infinite at row {int(np.isinf(table).any(axis=1).argmax())}")
+    bad = np.abs(table) >= NUMBER_MAX
+    if bad.any():
+        row = int(bad.any(axis=1).argmax())
+        raise number_error("z", f"{table[row]} at row {row}")
     return table

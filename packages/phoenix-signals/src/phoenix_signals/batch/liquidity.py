@@ -138,7 +138,10 @@ def source_age(ts_ns: ArrayLike, is_source: ArrayLike) -> Floats:
     [0.0, 30.0]
     """
     ts = time_column(ts_ns)
-    row = np.flatnonzero(np.asarray(is_source))
+    of_source = column("is_source", is_source, len(ts))
+    if not np.isin(of_source, (0.0, 1.0)).all():
+        raise InputError("is_source must be 1 or 0 on every row; say whose event it is")
+    row = np.flatnonzero(of_source)
     newest = np.repeat(np.append(0, ts[row]), np.diff(row, prepend=0, append=len(ts)))
     age: Floats = (ts - newest).astype(np.float64)
     age[: row[0] if len(row) else len(ts)] = np.nan

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from phoenix_signals import pressure
-from phoenix_signals.batch.rolling import zscore, zscore_mean_std
+from phoenix_signals.batch.rolling import scale_column, zscore, zscore_mean_std
 from phoenix_signals.errors import InputError, column, share_error, size_error
 from phoenix_signals.pressure import (
     ExhaustionValue,
@@ -173,7 +173,7 @@ def standardized(
     if kind == "none":
         return x
     known = ~np.isnan(x)
-    scales = np.broadcast_to(np.asarray(min_scale, dtype=np.float64), x.shape)
+    scales = scale_column(min_scale, len(x))
     out = np.full(len(x), np.nan)
     out[known] = zscore(
         kind,

@@ -131,6 +131,8 @@ def flow_pressure(
     """
     regime.FlowPressure(window_count, min_count, z_kind, z_clip)
     toxic = optional_column("is_toxic", is_toxic)
+    if not (np.isnan(toxic) | np.isin(toxic, (0.0, 1.0))).all():
+        raise InputError("is_toxic must be 1, 0 or NaN on every row; NaN is unknown")
     zs = [
         standardized(
             z_kind, optional_column(name, x, len(toxic)), 0.0, window_count, min_count, z_clip

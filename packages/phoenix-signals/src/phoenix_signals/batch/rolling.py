@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from phoenix_signals import rolling
 from phoenix_signals.batch.robust import LEAST_WINDOW, full_window_median_mad
-from phoenix_signals.errors import column, size_error
+from phoenix_signals.errors import NUMBER_MAX, column, size_error
 from phoenix_signals.rolling import (
     MAD_TO_SD,
     SD_SHARE,
@@ -193,7 +193,7 @@ def zscore_mean_std(
     rolling.ZScoreMeanStd(window_count, min_count, z_clip)
     values = column("x", x)
     ref, mean, m2, count = moments(values, window_count)
-    scale = np.maximum(np.sqrt(m2 / count), _scales(min_scale, len(values)))
+    scale = np.maximum(np.sqrt(m2 / count), scale_column(min_scale, len(values)))
     return _z((values - ref) - mean, scale, count >= min_count, z_clip)
 
 
@@ -215,7 +215,9 @@ def zscore_median_mad(
     _, _, m2, count = moments(values, window_count)
     median, mad = rolling_median_mad(values, window_count=window_count, min_count=min_count)
     sd = np.sqrt(m2 / count)
-    scale = np.maximum(np.maximum(MAD_TO_SD * mad, SD_SHARE * sd), _scales(min_scale, len(values)))
+    scale = np.maximum(
+        np.maximum(MAD_TO_SD * mad, SD_SHARE * sd), scale_column(min_scale, len(values))
+    )
     return _z(values - median, scale, count >= min_count, z_clip)
 
 
@@ -276,9 +278,14 @@ def _expanding_rank(x: Floats) -> NDArray[np.int64]:
     return rank
 
 
-def _scales(min_scale: ArrayLike, rows: int) -> Floats:
+def scale_column(min_scale: ArrayLike, rows: int) -> Floats:
+    """`min_scale` on every row, each a finite number of at least 0.
+
+    >>> scale_column(0.5, 2).tolist()
+    [0.5, 0.5]
+    """
     scales = np.broadcast_to(np.asarray(min_scale, dtype=np.float64), (rows,))
-    bad = ~((scales >= 0.0) & np.isfinite(scales))
+    bad = ~((scales >= 0.0) & (scales < NUMBER_MAX))
     if bad.any():
         row = int(np.argmax(bad))
         raise size_error("min_scale", f"{scales[row]} at row {row}")

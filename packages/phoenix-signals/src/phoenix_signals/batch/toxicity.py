@@ -10,7 +10,7 @@ from phoenix_signals import toxicity
 from phoenix_signals.batch.alignment import hold
 from phoenix_signals.batch.clocks import Buckets, volume_clock
 from phoenix_signals.batch.rolling import rolling_mean_variance
-from phoenix_signals.clocks import HOUR_NS
+from phoenix_signals.clocks import HOUR_NS, check_fills
 from phoenix_signals.errors import InputError, column, number_error, raw_column, time_column
 from phoenix_signals.toxicity import Distribution, buy_share, distribution_function
 
@@ -80,6 +80,7 @@ def bulk_vpin(
     """
     toxicity.BulkVpin(bucket_raw, window_buckets, sigma_window_bars, distribution, dof, max_gap_ns)
     ts, closes, volume = _bars(ts_ns, close, volume_raw)
+    check_fills("volume_raw", int(volume.max(initial=0)), bucket_raw)
     fresh = np.append(True, np.diff(ts) > max_gap_ns)[: len(ts)]
     bars = np.flatnonzero(~fresh)  # those that have a dP
     change = closes[bars] - closes[bars - 1]

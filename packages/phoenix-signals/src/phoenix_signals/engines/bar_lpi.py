@@ -10,14 +10,15 @@ from phoenix_schemas.custom_data import BinanceBookDepthPct, BinanceRecord
 from phoenix_schemas.signal_records import BarLpiSignal, Validity
 
 from phoenix_signals.clocks import MINUTE_NS
-from phoenix_signals.engines.protocol import NO_QUOTE, Quote, quote_error, scaled
+from phoenix_signals.engines.protocol import NO_QUOTE, Quote, check_quote, scaled
 from phoenix_signals.errors import (
-    INF,
+    NUMBER_MAX,
     check_choice,
     check_count,
     check_positive,
+    check_raw,
+    check_time,
     size_error,
-    time_error,
 )
 from phoenix_signals.estimator import Versioned
 from phoenix_signals.liquidity import BPS
@@ -129,10 +130,8 @@ class BarLpiEngine(Versioned):
         self, ts_ns: int, bid_raw: int, ask_raw: int, bid_size_raw: int, ask_size_raw: int
     ) -> bool:
         """Take a quote of the best bid and ask; it closes nothing, so False."""
-        if not (0 < bid_raw <= ask_raw and bid_size_raw >= 0 <= ask_size_raw):
-            raise quote_error((bid_raw, ask_raw, bid_size_raw, ask_size_raw))
-        if ts_ns < self._now:
-            raise time_error(ts_ns, self._now)
+        check_quote(bid_raw, ask_raw, bid_size_raw, ask_size_raw)
+        check_time(ts_ns, self._now)
         self._now = ts_ns
         self._quote = (bid_raw, ask_raw, bid_size_raw, ask_size_raw, ts_ns)
         return False
@@ -153,10 +152,8 @@ class BarLpiEngine(Versioned):
     ) -> bool:
         """Take a bar at its close: only its volume counts; True, a signal waits."""
         del open_raw, high_raw, low_raw, close_raw
-        if volume_raw < 0:
-            raise size_error("volume_raw", volume_raw)
-        if ts_ns < self._now:
-            raise time_error(ts_ns, self._now)
+        check_raw("volume_raw", volume_raw, 0)
+        check_time(ts_ns, self._now)
         self._now = ts_ns
         flags, spread_bps, imbalance, half_tick = 0, None, None, 0.0
         bid, ask, bid_size, ask_size, quote_ts = self._quote
@@ -200,8 +197,7 @@ class BarLpiEngine(Versioned):
             InputError: time going back, or a negative notional.
         """
         ts_ns = data.ts_init
-        if ts_ns < self._now:
-            raise time_error(ts_ns, self._now)
+        check_time(ts_ns, self._now)
         if isinstance(data, BinanceBookDepthPct) and self.config.imbalance == "depth_pct":
             self._take_depth(ts_ns, data.percentage, float(data.notional))
         self._now = ts_ns
@@ -212,7 +208,7 @@ class BarLpiEngine(Versioned):
         return self._waiting.popleft() if self._waiting else None
 
     def _take_depth(self, ts_ns: int, percentage: float, notional: float) -> None:
-        if not 0.0 <= notional < INF:
+        if not 0.0 <= notional < NUMBER_MAX:
             raise size_error("notional", notional)
         level = self.config.depth_pct
         if abs(percentage) != level:

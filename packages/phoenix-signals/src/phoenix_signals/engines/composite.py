@@ -11,12 +11,12 @@ from phoenix_schemas.signal_records import PhoenixSignal
 from phoenix_signals.clocks import HOUR_NS, MINUTE_NS, Bucket, NotionalClock
 from phoenix_signals.engines.protocol import scaled
 from phoenix_signals.errors import (
-    INF,
+    NUMBER_MAX,
     check_choice,
     check_count,
     check_positive,
+    check_time,
     size_error,
-    time_error,
 )
 from phoenix_signals.estimator import Versioned
 from phoenix_signals.liquidity import LiquidityDepletion, Side
@@ -172,8 +172,7 @@ class CompositeLpiEngine(Versioned):
             InputError: time going back, or a negative notional or open interest.
         """
         ts_ns = data.ts_init
-        if ts_ns < self._now:
-            raise time_error(ts_ns, self._now)
+        check_time(ts_ns, self._now)
         row = None
         if isinstance(data, BinanceBookDepthPct):
             if data.percentage == self._level:
@@ -220,6 +219,6 @@ class CompositeLpiEngine(Versioned):
 
 
 def _size(name: str, value: float) -> float:
-    if not 0.0 <= value < INF:
+    if not 0.0 <= value < NUMBER_MAX:
         raise size_error(name, value)
     return value

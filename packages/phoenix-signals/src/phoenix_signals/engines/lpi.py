@@ -20,12 +20,17 @@ from phoenix_signals.engines.lpi_config import LpiConfig
 from phoenix_signals.engines.protocol import (
     NO_QUOTE,
     Quote,
-    quote_error,
-    refuse_trade,
+    check_print,
+    check_quote,
     scaled,
 )
 from phoenix_signals.errors import (
-    INF,
+    NUMBER_MAX,
+    RAW_MAX,
+    TIME_MAX,
+    check_time,
+    is_integer,
+    number_error,
     size_error,
     time_error,
 )
@@ -81,7 +86,11 @@ class LpiEngine(Versioned):
         the close, nothing of that bucket enters a window. A gap longer than `max_gap_ns` discards
         the open bucket; the next is marked `AFTER_GAP` and has no bucket before it.
     Errors: time going back, a crossed quote or a trade without price, size or side raises
-        `InputError`; the engine stays as it was.
+        `InputError`; the engine stays as it was. Raw values and times are integers. NaN is refused
+        at once; a quote of infinity or fractions may pass for the moment, so that the others need
+        not wait, and is then refused by the first event that would use it: the error names that
+        quote, it is forgotten, and the event was not taken. The size of a print inside the touch is
+        not used in time buckets and only has to be above 0.
     Memory: the windows.
 
     Example:
@@ -217,7 +226,7 @@ class LpiEngine(Versioned):
         """Take a trade, side +1 (buyer was the aggressor) or -1; True when a snapshot waits."""
         # The short way: it closes nothing. Few prints lie beyond the touch; only for them eta is worth
         # two products.
-        if size_raw > 0 and price_raw > 0 and ts_ns < self._quiet_until:
+        if size_raw > 0 and ts_ns < self._quiet_until:
             if ts_ns > self._now:
                 bid = self._bid
                 ask = self._ask
@@ -230,15 +239,26 @@ class LpiEngine(Versioned):
                 bid = self._bid
                 ask = self._ask
             if side == BUY:
-                if price_raw > ask and price_raw * self._den > ask * self._buy_num:
-                    self._buy_impulse += price_raw * size_raw
-                self._now = ts_ns
-                return False
-            if side == SELL:
-                if price_raw < bid and price_raw * self._den < bid * self._sell_num:
-                    self._sell_impulse += price_raw * size_raw
-                self._now = ts_ns
-                return False
+                if price_raw > ask:
+                    impulse = price_raw * size_raw
+                    if impulse <= RAW_MAX:
+                        if self._den == 1 or price_raw * self._den > ask * self._buy_num:
+                            self._buy_impulse += impulse
+                        self._now = ts_ns
+                        return False
+                elif price_raw > 0:
+                    self._now = ts_ns
+                    return False
+            elif side == SELL:
+                if price_raw < bid:
+                    if price_raw > 0 and bid * size_raw <= RAW_MAX:
+                        if self._den == 1 or price_raw * self._den < bid * self._sell_num:
+                            self._sell_impulse += price_raw * size_raw
+                        self._now = ts_ns
+                        return False
+                elif price_raw <= ask:
+                    self._now = ts_ns
+                    return False
         return self._take_trade(ts_ns, price_raw, size_raw, side)
 
     def on_bar(
@@ -261,18 +281,20 @@ class LpiEngine(Versioned):
             InputError: time going back, or a negative notional or open interest.
         """
         ts_ns = data.ts_init
-        if ts_ns < self._rows_ts or ts_ns < self._now:
-            raise time_error(ts_ns, max(self._rows_ts, self._now))
+        check_time(ts_ns, max(self._rows_ts, self._now))
         if isinstance(data, BinanceBookDepthPct):
             self._take_depth(ts_ns, data.percentage, float(data.notional))
         elif isinstance(data, BinanceOiMetrics):
             if data.sum_open_interest is not None and self.config.use_open_interest:
                 open_interest = float(data.sum_open_interest)
-                if not 0.0 <= open_interest < INF:
+                if not 0.0 <= open_interest < NUMBER_MAX:
                     raise size_error("sum_open_interest", open_interest)
                 self._rows.append((ts_ns, "open_interest", open_interest))
         elif isinstance(data, BinanceFundingRate) and self.config.use_open_interest:
-            self._rows.append((ts_ns, "funding", float(data.rate)))
+            rate = float(data.rate)
+            if not -NUMBER_MAX < rate < NUMBER_MAX:
+                raise number_error("rate", rate)
+            self._rows.append((ts_ns, "funding", rate))
         self._rows_ts = ts_ns
         # The next close is not before the end of a time bucket; behind a gap it comes later still.
         is_open = self.config.bucket_mode == "time" and ts_ns - self._now <= self.config.max_gap_ns
@@ -287,8 +309,7 @@ class LpiEngine(Versioned):
         self, ts_ns: int, bid_raw: int, ask_raw: int, bid_size_raw: int, ask_size_raw: int
     ) -> bool:
         """Take any quote."""
-        if not (0 < bid_raw <= ask_raw and bid_size_raw >= 0 <= ask_size_raw):
-            raise quote_error((bid_raw, ask_raw, bid_size_raw, ask_size_raw))
+        check_quote(bid_raw, ask_raw, bid_size_raw, ask_size_raw)
         closed = self._advance(ts_ns)
         if self._quote_ts != ts_ns:
             self._before = self._quote()
@@ -303,8 +324,7 @@ class LpiEngine(Versioned):
 
     def _take_trade(self, ts_ns: int, price_raw: int, size_raw: int, side: int) -> bool:
         """Take any trade."""
-        if not (size_raw > 0 and price_raw > 0 and side in (BUY, SELL)):
-            refuse_trade(price_raw, size_raw, side)
+        check_print(price_raw, size_raw, side)
         closed = self._advance(ts_ns)
         is_tie = self._quote_ts == ts_ns
         if side == BUY:
@@ -328,14 +348,31 @@ class LpiEngine(Versioned):
     def _advance(self, ts_ns: int) -> bool:
         """Go on to a time; True when that closed buckets."""
         now = self._now
-        if ts_ns < now:
+        if not now <= ts_ns <= TIME_MAX or (type(ts_ns) is not int and not is_integer(ts_ns)):
             raise time_error(ts_ns, now)
+        if self._quiet_until:
+            self._check_held()
         closed = ts_ns >= self._deadline and self._turn(ts_ns)
         self._now = ts_ns
         return closed
 
+    def _check_held(self) -> None:
+        """Refuse a held quote that the short way should not have taken, and forget it."""
+        touch = self._bid_before, self._ask_before
+        try:  # none is negative or NaN
+            bits = self._bid | self._ask | self._bid_size | self._ask_size | touch[0] | touch[1]
+            if bits <= RAW_MAX:
+                return
+        except TypeError:
+            pass
+        held, ts_ns = self._quote(), self._quote_ts
+        self._bid, self._ask, self._bid_size, self._ask_size, self._quote_ts = NO_QUOTE
+        self._bid_before, self._ask_before = NO_QUOTE[:2]
+        check_quote(*held[:4], f"quote at ts_ns {ts_ns}")
+        check_quote(*touch, 0, 0, f"quote before ts_ns {ts_ns}")
+
     def _take_depth(self, ts_ns: int, percentage: float, notional: float) -> None:
-        if not 0.0 <= notional < INF:
+        if not 0.0 <= notional < NUMBER_MAX:
             raise size_error("notional", notional)
         if not self.config.use_depth or abs(percentage) != self.config.depth_pct:
             return

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from fractions import Fraction
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 from phoenix_schemas.custom_data import BinanceRecord
 from phoenix_schemas.signal_records import SignalRecord
 
-from phoenix_signals.clocks import check_trade
-from phoenix_signals.errors import InputError, ParameterError
+from phoenix_signals.clocks import BUY, SELL, check_trade
+from phoenix_signals.errors import RAW_MAX, InputError, ParameterError, check_raw
 
 Quote = tuple[int, int, int, int, int]
 """bid_raw, ask_raw, bid_size_raw, ask_size_raw, ts_ns."""
 
-NO_QUOTE: Quote = (0, 1 << 200, 0, 0, -1)
+NO_QUOTE: Quote = (0, RAW_MAX, 0, 0, -1)
 """Stands where there is no quote yet: no trade can print beyond it."""
+
+SIDES: Final = (BUY, SELL)
 
 
 @runtime_checkable
@@ -81,25 +82,44 @@ def scaled(name: str, value: float, precision: int) -> int:
     return int(exact)
 
 
-def quote_error(quote: Sequence[int]) -> InputError:
-    """The error for a quote that cannot be.
+def check_quote(
+    bid_raw: int, ask_raw: int, bid_size_raw: int, ask_size_raw: int, told: str = "quote"
+) -> None:
+    """Refuse a quote that cannot be.
 
-    >>> str(quote_error((5, 4, 1, 1)))
-    'quote must have 0 < bid <= ask and sizes of at least 0 (was bid 5 x 1, ask 4 x 1); drop it'
-    """
-    bid, ask, bid_size, ask_size = quote[:4]
-    return InputError(
-        "quote must have 0 < bid <= ask and sizes of at least 0 "
-        f"(was bid {bid} x {bid_size}, ask {ask} x {ask_size}); drop it"
-    )
-
-
-def refuse_trade(price_raw: int, size_raw: int, side: int) -> None:
-    """Raise the error for a trade that cannot be.
-
-    >>> refuse_trade(-5, 1, 1)
+    >>> check_quote(5, 4, 1, 1)
     Traceback (most recent call last):
-    phoenix_signals.errors.InputError: price_raw must be above 0 (was -5); fix its source
+    phoenix_signals.errors.InputError: quote must have 0 < bid <= ask and sizes of at least 0, all \
+integers below 2^255 (was bid 5 x 1, ask 4 x 1); drop it
     """
+    try:  # integers alone have bits, and none beyond those of the bound
+        is_quote = (
+            0 < bid_raw <= ask_raw
+            and bid_size_raw >= 0
+            and ask_size_raw >= 0
+            and bid_raw | ask_raw | bid_size_raw | ask_size_raw <= RAW_MAX
+        )
+    except TypeError:
+        is_quote = False
+    if not is_quote:
+        raise InputError(
+            f"{told} must have 0 < bid <= ask and sizes of at least 0, all integers below 2^255 "
+            f"(was bid {bid_raw} x {bid_size_raw}, ask {ask_raw} x {ask_size_raw}); drop it"
+        )
+
+
+def check_print(price_raw: int, size_raw: int, side: int) -> None:
+    """Refuse a trade that cannot be.
+
+    >>> check_print(-5, 1, 1)
+    Traceback (most recent call last):
+    phoenix_signals.errors.InputError: price_raw must be an integer of at least 1 and below 2^255 \
+(was -5); drop the observation or fix its source
+    """
+    try:  # as above, for the many that are as they should be
+        if price_raw > 0 and size_raw > 0 and side in SIDES and price_raw | size_raw <= RAW_MAX:
+            return
+    except TypeError:
+        pass
+    check_raw("price_raw", price_raw, 1)
     check_trade(size_raw, side)
-    raise InputError(f"price_raw must be above 0 (was {price_raw}); fix its source")

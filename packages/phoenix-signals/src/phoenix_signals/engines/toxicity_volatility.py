@@ -15,13 +15,13 @@ from phoenix_schemas.custom_data import (
 from phoenix_schemas.signal_records import VolatilityRegime, VolatilitySignal
 
 from phoenix_signals.clocks import BUY, HOUR_NS, MINUTE_NS, SECOND_NS
-from phoenix_signals.engines.protocol import NO_QUOTE, Quote, refuse_trade, scaled
+from phoenix_signals.engines.protocol import NO_QUOTE, Quote, check_print, scaled
 from phoenix_signals.errors import (
     ParameterError,
     check_choice,
     check_count,
-    size_error,
-    time_error,
+    check_raw,
+    check_time,
 )
 from phoenix_signals.estimator import Versioned
 from phoenix_signals.fusion import EnsembleFusion
@@ -315,10 +315,8 @@ class ToxicityVolatilityEngine(Versioned):
 
     def on_trade(self, ts_ns: int, price_raw: int, size_raw: int, side: int) -> bool:
         """Take a trade, side +1 (buyer was the aggressor) or -1; True when VPIN raised an alert."""
-        if price_raw <= 0:
-            refuse_trade(price_raw, size_raw, side)
-        if ts_ns < self._now:
-            raise time_error(ts_ns, self._now)
+        check_print(price_raw, size_raw, side)
+        check_time(ts_ns, self._now)
         amount = size_raw if self.config.vpin_unit == "base" else price_raw * size_raw
         is_new = self._vpin.update(ts_ns, amount, side)
         self._now = ts_ns
@@ -330,8 +328,7 @@ class ToxicityVolatilityEngine(Versioned):
         self, ts_ns: int, bid_raw: int, ask_raw: int, bid_size_raw: int, ask_size_raw: int
     ) -> bool:
         """Take a quote of the best bid and ask; it decides nothing by itself, so False."""
-        if ts_ns < self._now:
-            raise time_error(ts_ns, self._now)
+        check_time(ts_ns, self._now)
         ofi = self._ofi
         ofi.update(bid_raw, ask_raw, bid_size_raw, ask_size_raw)
         self._now = ts_ns
@@ -349,10 +346,12 @@ class ToxicityVolatilityEngine(Versioned):
         volume_raw: int,
     ) -> bool:
         """Take a bar at its close; True when it decides, and a signal waits."""
-        if ts_ns < self._now:
-            raise time_error(ts_ns, self._now)
-        if volume_raw < 0:
-            raise size_error("volume_raw", volume_raw)
+        check_time(ts_ns, self._now)
+        check_raw("open_raw", open_raw, 1)
+        check_raw("high_raw", high_raw, 1)
+        check_raw("low_raw", low_raw, 1)
+        check_raw("close_raw", close_raw, 1)
+        check_raw("volume_raw", volume_raw, 0)
         config = self.config
         unit = 10**config.price_precision
         prices = open_raw / unit, high_raw / unit, low_raw / unit, close_raw / unit
@@ -381,8 +380,7 @@ class ToxicityVolatilityEngine(Versioned):
             InputError: time going back, or a negative notional.
         """
         ts_ns = data.ts_init
-        if ts_ns < self._now:
-            raise time_error(ts_ns, self._now)
+        check_time(ts_ns, self._now)
         if isinstance(data, BinanceBookDepthPct):
             self._take_depth(ts_ns, data.percentage, float(data.notional))
         elif isinstance(data, BinanceOiMetrics):

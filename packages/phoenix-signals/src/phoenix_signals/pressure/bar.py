@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from phoenix_signals.errors import INF, InputError, check_count, size_error
+from phoenix_signals.errors import NUMBER_MAX, InputError, check_count, size_error
 from phoenix_signals.estimator import Estimator
 from phoenix_signals.rolling import ZKind, zscore
 
@@ -73,15 +73,15 @@ class BarLpi(Estimator):
         min_scale: float = 0.0,
     ) -> None:
         """Take one closed bar."""
-        if not 0.0 <= volume < INF:
+        if not 0.0 <= volume < NUMBER_MAX:
             raise size_error("volume", volume)
-        if spread_bps is not None and not 0.0 <= spread_bps < INF:
+        if spread_bps is not None and not 0.0 <= spread_bps < NUMBER_MAX:
             raise size_error("spread_bps", spread_bps)
         if imbalance is not None and not -1.0 <= imbalance <= 1.0:
             raise InputError(
                 f"imbalance must lie in [-1, 1] (was {imbalance}); divide by the total"
             )
-        if not 0.0 <= min_scale < INF:
+        if not 0.0 <= min_scale < NUMBER_MAX:
             raise size_error("min_scale", min_scale)
         self._volume.update(math.log1p(volume))
         self.volume_z = volume_z = self._volume.value

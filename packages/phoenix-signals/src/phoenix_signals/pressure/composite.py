@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from phoenix_signals.errors import INF, share_error, size_error
+from phoenix_signals.errors import NUMBER_MAX, share_error, size_error
 from phoenix_signals.estimator import Estimator
 from phoenix_signals.rolling import ZScoreMeanStd
 
@@ -54,7 +54,7 @@ class CompositeLpi(Estimator):
             raise share_error("fsi", fsi)
         if not 0.0 <= imbalance <= 1.0:
             raise share_error("imbalance", imbalance)
-        if ldr is not None and not 0.0 <= ldr < INF:
+        if ldr is not None and not 0.0 <= ldr < NUMBER_MAX:
             raise size_error("ldr", ldr)
         self._fsi.update(fsi)
         z = self._fsi.value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from phoenix_signals.errors import INF, check_choice, check_count, number_error, size_error
+from phoenix_signals.errors import NUMBER_MAX, check_choice, check_count, number_error, size_error
 from phoenix_signals.estimator import Estimator
 from phoenix_signals.pressure.standard_units import (
     PressureZKind,
@@ -97,9 +97,9 @@ class LiquidationPressure(Estimator):
     def update(self, impulse: float, liquidity: float | None, min_scale: float = 0.0) -> None:
         """Take one closed bucket."""
         check_optional("liquidity", liquidity)
-        if not 0.0 <= min_scale < INF:
+        if not 0.0 <= min_scale < NUMBER_MAX:
             raise size_error("min_scale", min_scale)
-        if not -INF < impulse < INF:
+        if not -NUMBER_MAX < impulse < NUMBER_MAX:
             raise number_error("impulse", impulse)
         p = standardized(self._pressure, impulse)
         ld = None
@@ -274,7 +274,7 @@ class LeveragePrior(Estimator):
 
     def update(self, open_interest: float | None, funding_rate: float | None) -> None:
         """Take one row of open interest, of funding, or of both."""
-        if open_interest is not None and not 0.0 <= open_interest < INF:
+        if open_interest is not None and not 0.0 <= open_interest < NUMBER_MAX:
             raise size_error("open_interest", open_interest)
         check_optional("funding_rate", funding_rate)
         if open_interest is not None:

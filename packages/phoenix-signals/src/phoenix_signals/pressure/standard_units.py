@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from phoenix_signals.errors import INF, ParameterError, number_error
+from phoenix_signals.errors import NUMBER_MAX, ParameterError, number_error
 from phoenix_signals.rolling import ZKind, ZScoreMeanStd, ZScoreMedianMad, zscore
 
 PressureZKind = ZKind | Literal["none"]
@@ -46,12 +46,12 @@ def check_weight(name: str, weight: float) -> float:
     phoenix_signals.errors.ParameterError: lambda_ld must be a number of at least 0 (was -1.0); \
 typical: 1
     """
-    if isinstance(weight, bool) or not 0.0 <= weight < INF:
+    if isinstance(weight, bool) or not 0.0 <= weight < NUMBER_MAX:
         raise ParameterError(f"{name} must be a number of at least 0 (was {weight!r}); typical: 1")
     return weight
 
 
 def check_optional(name: str, x: float | None) -> None:
     """Refuse NaN and infinity; None passes, it means unknown."""
-    if x is not None and not -INF < x < INF:
+    if x is not None and not -NUMBER_MAX < x < NUMBER_MAX:
         raise number_error(name, x)

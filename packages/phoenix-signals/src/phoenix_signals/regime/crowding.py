@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal, NamedTuple
 
-from phoenix_signals.errors import INF, InputError, check_choice, check_count, check_positive
+from phoenix_signals.errors import NUMBER_MAX, InputError, check_choice, check_count, check_positive
 from phoenix_signals.estimator import Estimator
 from phoenix_signals.pressure import check_optional, check_weight, sgn
 from phoenix_signals.rolling import ZKind, zscore
@@ -213,5 +213,5 @@ def check_ratio(name: str, x: float) -> None:
     phoenix_signals.errors.InputError: taker_ratio must be above 0 and finite (was 0.0); \
 pass None for none
     """
-    if not 0.0 < x < INF:
+    if not 0.0 < x < NUMBER_MAX:
         raise InputError(f"{name} must be above 0 and finite (was {x}); pass None for none")

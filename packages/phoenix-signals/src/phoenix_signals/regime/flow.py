@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from phoenix_signals.errors import (
-    INF,
+    NUMBER_MAX,
+    InputError,
     size_error,
 )
 from phoenix_signals.estimator import Estimator
@@ -61,7 +62,7 @@ class ToxicityIndex(Estimator):
     def update(self, vpin: float | None, spread: float | None, min_scale: float = 0.0) -> None:
         """Take one sample."""
         for name, x in (("vpin", vpin), ("spread", spread), ("min_scale", min_scale)):
-            if x is not None and not 0.0 <= x < INF:
+            if x is not None and not 0.0 <= x < NUMBER_MAX:
                 raise size_error(name, x)
         vpin_z = spread_z = None
         if vpin is not None:
@@ -134,8 +135,10 @@ class FlowPressure(Estimator):
         self, obi: float | None, svi: float | None, ofi: float | None, is_toxic: int | None
     ) -> None:
         """Take one sample; `is_toxic` 1 or 0, None while T or tau is unknown."""
-        for name, x in (("obi", obi), ("svi", svi), ("ofi", ofi), ("is_toxic", is_toxic)):
+        for name, x in (("obi", obi), ("svi", svi), ("ofi", ofi)):
             check_optional(name, x)
+        if is_toxic not in (0, 1, None):
+            raise InputError(f"is_toxic must be 1 or 0 (was {is_toxic}); pass None for unknown")
         zs: list[float | None] = []
         for x, z in ((obi, self._obi), (svi, self._svi), (ofi, self._ofi)):
             if x is None:

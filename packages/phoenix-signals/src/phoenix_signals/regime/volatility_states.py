@@ -5,7 +5,7 @@ from __future__ import annotations
 from phoenix_schemas.signal_records import VolatilityRegime
 
 from phoenix_signals.errors import (
-    INF,
+    NUMBER_MAX,
     ParameterError,
     check_count,
     size_error,
@@ -87,7 +87,7 @@ class VolatilityRegimes(Estimator):
     def update(self, variance: float | None, spread: float | None, depth: float | None) -> None:
         """Take one sample."""
         for name, x in (("variance", variance), ("spread", spread), ("depth", depth)):
-            if x is not None and not 0.0 <= x < INF:
+            if x is not None and not 0.0 <= x < NUMBER_MAX:
                 raise size_error(name, x)
         wide = _rank(self._wide, None if spread is None else -spread)
         thin = _rank(self._thin, depth)

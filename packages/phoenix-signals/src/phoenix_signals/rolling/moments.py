@@ -6,7 +6,13 @@ import math
 from itertools import accumulate
 from typing import NamedTuple
 
-from phoenix_signals.errors import INF, check_count, check_min_count, check_positive, number_error
+from phoenix_signals.errors import (
+    NUMBER_MAX,
+    check_count,
+    check_min_count,
+    check_positive,
+    number_error,
+)
 from phoenix_signals.estimator import Estimator
 
 
@@ -56,7 +62,7 @@ class RollingSum(Estimator):
 
     def update(self, x: float) -> None:
         """Take the next value."""
-        if not -INF < x < INF:
+        if not -NUMBER_MAX < x < NUMBER_MAX:
             raise number_error("x", x)
         filled = self._filled
         if filled == self.window_count:
@@ -125,7 +131,7 @@ class RollingMeanVariance(Estimator):
 
     def update(self, x: float) -> None:
         """Take the next value."""
-        if not -INF < x < INF:
+        if not -NUMBER_MAX < x < NUMBER_MAX:
             raise number_error("x", x)
         filled = self._filled
         if filled == self.window_count:
@@ -234,7 +240,7 @@ class EwMeanVariance(Estimator):
 
     def update(self, x: float) -> None:
         """Take the next value."""
-        if not -INF < x < INF:
+        if not -NUMBER_MAX < x < NUMBER_MAX:
             raise number_error("x", x)
         if self.count == 0:
             self._ref = x

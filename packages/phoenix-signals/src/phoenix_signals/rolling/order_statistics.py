@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from sortedcontainers import SortedList
 
-from phoenix_signals.errors import INF, check_count, check_min_count, number_error
+from phoenix_signals.errors import NUMBER_MAX, check_count, check_min_count, number_error
 from phoenix_signals.estimator import Estimator
 
 
@@ -60,7 +60,7 @@ class RollingMedianMad(Estimator):
 
     def update(self, x: float) -> None:
         """Take the next value."""
-        if not -INF < x < INF:
+        if not -NUMBER_MAX < x < NUMBER_MAX:
             raise number_error("x", x)
         order = self._order
         ordered = self._sorted
@@ -133,7 +133,7 @@ class Percentile(Estimator):
 
     def update(self, x: float) -> None:
         """Take the next value."""
-        if not -INF < x < INF:
+        if not -NUMBER_MAX < x < NUMBER_MAX:
             raise number_error("x", x)
         ordered = self._sorted
         if self.window_count is not None:

@@ -10,7 +10,7 @@ import math
 from typing import Literal
 
 from phoenix_signals.errors import (
-    INF,
+    NUMBER_MAX,
     check_choice,
     check_count,
     check_min_count,
@@ -161,7 +161,7 @@ def zscore(
 
 
 def _check_min_scale(min_scale: float) -> None:
-    if not 0.0 <= min_scale < INF:
+    if not 0.0 <= min_scale < NUMBER_MAX:
         raise size_error("min_scale", min_scale)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from phoenix_signals.errors import INF, InputError, number_error
+from phoenix_signals.errors import NUMBER_MAX, InputError, number_error
 
 PARKINSON = 1.0 / (4.0 * math.log(2.0))
 
@@ -60,7 +60,7 @@ def check_bar(open_: float, high: float, low: float, close: float) -> None:
     phoenix_signals.errors.InputError: a bar must have 0 < low <= open, close <= high \
 (was open 100.0, high 99.0, low 98.0, close 99.0); fix its source
     """
-    if not (0.0 < low <= open_ <= high < INF and low <= close <= high):
+    if not (0.0 < low <= open_ <= high < NUMBER_MAX and low <= close <= high):
         raise InputError(
             "a bar must have 0 < low <= open, close <= high "
             f"(was open {open_}, high {high}, low {low}, close {close}); fix its source"
@@ -74,7 +74,7 @@ def check_price(name: str, price: float) -> None:
     Traceback (most recent call last):
     phoenix_signals.errors.InputError: close must be above 0 (was 0.0); fix its source
     """
-    if not 0.0 < price < INF:
+    if not 0.0 < price < NUMBER_MAX:
         if price <= 0.0:
             raise InputError(f"{name} must be above 0 (was {price}); fix its source")
         raise number_error(name, price)

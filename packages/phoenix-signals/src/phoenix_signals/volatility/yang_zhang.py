@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from phoenix_signals.errors import check_count, time_error
+from phoenix_signals.errors import check_count, check_time
 from phoenix_signals.estimator import Estimator
 from phoenix_signals.rolling import RollingMeanVariance, RollingSum
 from phoenix_signals.volatility.bars import check_bar, log_ratio, rogers_satchell
@@ -75,8 +75,7 @@ class YangZhangVariance(Estimator):
     def update(self, ts_ns: int, open_: float, high: float, low: float, close: float) -> None:
         """Take a bar, with the time of its close."""
         check_bar(open_, high, low, close)
-        if ts_ns < self._last:
-            raise time_error(ts_ns, self._last)
+        check_time(ts_ns, self._last)
         self._last = ts_ns
         width = self.session_ns
         if width is None:

@@ -1,0 +1,108 @@
+"""The look-ahead check from a suite to its folder `lookahead-<id>`: what was compared, and a page.
+
+`lookahead.csv` has a row per comparison, `warmups.csv` one per length of warm-up, `lookahead.json` all
+of it. A check that fails leaves its folder too, with the first difference, before it says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from phoenix_runner.bundle import BundleFiles, BundleWriter, experiment_id
+from phoenix_runner.experiment import catalog_digest, describe_experiment
+from phoenix_runner.report.lookahead import lookahead_sections
+from phoenix_runner.report.studies import write_study
+from phoenix_runner.report.wording import execution_sentences
+from phoenix_runner.research.lookahead import (
+    CutCheck,
+    Difference,
+    LookaheadError,
+    Say,
+    WarmupRow,
+    check_lookahead,
+    compare_warmups,
+)
+from phoenix_runner.suite import Suite
+from phoenix_runner.writable import require_writable
+
+
+def run_lookahead(
+    suite: Suite, *, cuts: int = 3, warmups: Sequence[str] = (), say: Say | None = None
+) -> tuple[Path, list[CutCheck], list[WarmupRow]]:
+    """Check a suite, compare its warm-ups, and write the folder.
+
+    Raises LookaheadError, with the folder written, when a decision depends on later data.
+    """
+    require_writable(Path(suite.config.output.dir), "output.dir")
+    identity = experiment_id(
+        {
+            **describe_experiment(suite, catalog_digest(suite)),
+            "lookahead": {"cuts": cuts, "warmups": list(warmups)},
+        }
+    )
+    folder = Path(suite.config.output.dir) / f"lookahead-{identity}"
+    try:
+        checks = check_lookahead(suite, cuts=cuts, say=say)
+    except LookaheadError as error:
+        _write(folder, suite, error.passed, [], error.difference)
+        raise LookaheadError(error.difference, error.passed, folder) from None
+    rows = compare_warmups(suite, warmups) if warmups else []
+    _write(folder, suite, checks, rows, None)
+    return folder, checks, rows
+
+
+def _write(
+    folder: Path,
+    suite: Suite,
+    checks: Sequence[CutCheck],
+    warmups: Sequence[WarmupRow],
+    difference: Difference | None,
+) -> None:
+    config = suite.to_builtins()
+    with BundleWriter(folder) as bundle:
+        files = BundleFiles()
+        files.csv("lookahead.csv", [f.name for f in fields(CutCheck)], map(asdict, checks))
+        if warmups:
+            files.csv("warmups.csv", [f.name for f in fields(WarmupRow)], map(asdict, warmups))
+        files.json(
+            "lookahead.json",
+            {
+                "checks": [asdict(c) for c in checks],
+                "warmups": [asdict(w) for w in warmups],
+                "difference": None if difference is None else asdict(difference),
+            },
+        )
+        bundle.write(files.content)
+        compared = sum(c.decisions + c.signals + c.orders for c in checks)
+        write_study(
+            bundle.folder / "report.html",
+            title=f"Look-ahead check of {suite.spec.name}",
+            subtitle=f"{', '.join(suite.instruments)}, {suite.config.time.start_utc} to "
+            f"{suite.config.time.end_utc} (excluded)",
+            tone="good" if difference is None else "bad",
+            headline=(
+                "No decision, signal or order before a cut depends on what came after it"
+                if difference is None
+                else f"The {difference.what} at {difference.at_utc} depends on data from after it"
+            ),
+            sentences=[
+                (
+                    f"{compared:,} decisions, signals and orders before the cuts were the same with "
+                    "the data after them taken away or altered."
+                ),
+                (
+                    "Not seen by this: data that a strategy reads from elsewhere, and rows of the "
+                    "catalog that are stamped before they were known."
+                ),
+            ],
+            sections=lookahead_sections(checks, warmups, difference, currency=_currency(suite)),
+            caveats=execution_sentences(config),
+        )
+        bundle.publish()
+
+
+def _currency(suite: Suite) -> str:
+    """The settlement currency of the suite's balance."""
+    return suite.config.universe.starting_balances[0].split()[-1]
