@@ -247,9 +247,15 @@ def test_runs_that_were_changed_are_not_compared(
         assert "must be as the run left them" in err
 
 
-def test_quiet_drawing_says_nothing(suite: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("undrawn")
+def test_quiet_drawing_says_nothing(
+    suite: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn: list[Path] = []
+    monkeypatch.setattr("phoenix_runner.modes.write_report", lambda folder: drawn.append(folder))
     done = json.loads(phoenix(capsys, "run", suite, "--quiet", "--json")[1])
     assert phoenix(capsys, "report", done["folder"], "--quiet") == (0, "", "")
+    assert drawn == [Path(done["folder"])]
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -162,7 +162,7 @@ def test_purge_and_embargo_keep_ranges_apart(root: Path) -> None:
         ({"parameters": {"strategy.config.slow": [3]}}, SuiteError, "did you mean 'slow_bars'"),
         ({"parameters": {"strategy.confg.slow_bars": [3]}}, SuiteError, "must be a key path"),
         ({"parameters": {"strategy.config.slow_bars": [3, 1]}}, SuiteError, "slow_bars=1"),
-        ({"parameters": {"strategy.config.slow_bars": [3, 5, 3]}}, ConfigError, "had 3 twice"),
+        ({"parameters": {"strategy.config.slow_bars": [3, 5, 3]}}, ConfigError, "was 3 twice"),
         (
             {"parameters": {"strategy.config.trade_size": ["0.1", "0.10"]}},
             SuiteError,

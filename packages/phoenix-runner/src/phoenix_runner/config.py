@@ -208,7 +208,7 @@ class Search(Section, frozen=True, kw_only=True):
             for index, value in enumerate(values):
                 if any(value == other for other in values[:index]):
                     raise ValueError(
-                        f"parameters must have each value of {key} once (had {value!r} twice); every "
+                        f"parameters must have each value of {key} once (was {value!r} twice); every "
                         "set counts as a trial"
                     )
         if (self.method == "random") != (self.samples is not None):
