@@ -185,7 +185,8 @@ def write_walk_forward(
         name = f"folds/{fold.index:02d}"
         write_bundle(
             folder / name, start=fold.test_start_ns, seed=20 + fold.index, days=test_days,
-            drift=drift, gaps=((2000, 2600),) if fold.index == 1 else (),
+            refusals={"spread": 2 + fold.index}, drift=drift,
+            gaps=((2000, 2600),) if fold.index == 1 else (),
         )  # fmt: skip
         found.append(
             FoldResult(
@@ -210,6 +211,9 @@ def write_walk_forward(
         without_data=[DroppedFold(test_start_ns=START, test_end_ns=START + DAY)],
         overfitting=OverfittingResult.of(pbo, source="Replays of all sets over the whole range."),
     ).write(folder)  # fmt: skip
+    mode = "mode: {kind: walk_forward, train: 10d}\n"
+    (folder / "config_resolved.yaml").write_text(CONFIG.format(bars="null") + mode)
+    (folder / "environment.json").write_text('{\n "python": "3.12.1"\n}\n')
     return folder
 
 

@@ -63,6 +63,9 @@ def test_the_best_is_deflated_by_everything_that_was_tried(
     apart = comparison_page("All", contenders)
     assert "do not cover the same range of time" in apart.verdict.headline
     assert "walk-forward from 2024-02-07 to 2024-02-13" in apart.verdict.sentences[0]
+    undecided = apart.sections[1].blocks[0]
+    assert undecided.kind == "table"
+    assert {row[-1] for row in undecided.rows} == {"–"}
     start_ns, end_ns = contenders[0].start_ns, contenders[0].end_ns
     contenders = [replace(c, start_ns=start_ns, end_ns=end_ns) for c in contenders]
     few = comparison_page("All", contenders)
@@ -85,6 +88,7 @@ def test_the_best_is_deflated_by_everything_that_was_tried(
     assert [row[0] for row in difference.rows] == [c.label for c in contenders[1:]]
     same_days = contenders[1].daily.returns - contenders[0].daily.returns
     assert difference.rows[0][1] == "12"
+    assert {row[-1] for row in difference.rows} <= {"yes", "no"}
     assert difference.rows[0][2].lstrip("+−") == f"{abs(same_days.mean() * 1e4):.1f}"
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from phoenix_runner.bundle import bundle_hash, verify_bundle
+from phoenix_runner.cli import run_command
 from phoenix_runner.fills import Attribution
 from phoenix_runner.fold_results import (
     FoldResultError,
@@ -19,7 +21,8 @@ from phoenix_runner.fold_results import (
     summarize_walk_forward,
 )
 from phoenix_runner.report import write_report
-from phoenix_runner.report.walk_forward import read_walk_forward
+from phoenix_runner.report.walk_forward import _pooled_markouts, read_walk_forward
+from phoenix_runner.summary import summarize
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +95,8 @@ def test_the_report_of_a_walk_forward(folder: Path) -> None:
         "parameter-slow": ("fold (number)", "slow (chosen)"),
         "parameter-entry": ("fold (number)", "entry (chosen)"),
         "attribution": ("cause", "result (USDT)"),
+        "markouts": ("time after the fill (s)", "mid move in our favour (bps)"),
+        "refusals": ("entries not made (count)", "reason", "spread", " 9"),
     }  # fmt: skip
     assert set(figures) == set(expected)
     for name, labels in expected.items():
@@ -99,6 +104,7 @@ def test_the_report_of_a_walk_forward(folder: Path) -> None:
             assert set(labels) <= set(re.findall(r"<text[^>]*>([^<]*)</text>", svg)), name
         assert ("time (UTC)" in labels) == ("Grey bands: no data." in figures[name]), name
     assert html.count('<div class="note">6 days, 30 needed</div>') == 2
+    assert "mode: {kind: walk_forward, train: 10d}" in html, "the suite's own configuration"
     for words in (
         "Objective, after costs and on training data only: mean daily return.",
         "Out of sample it", "12 parameter sets evaluated in this suite and 3 earlier",
@@ -115,3 +121,43 @@ def test_the_page_says_why_overfitting_was_not_computed(
     short = msgspec.structs.replace(result, overfitting=None, no_overfitting="4 days, 32 needed")
     short.write(folder)
     assert "not computed: 4 days, 32 needed" in write_report(folder).read_text("utf-8")
+
+
+def test_markouts_are_those_of_all_fills(folder: Path) -> None:
+    _, runs = read_walk_forward(folder)
+    pooled = _pooled_markouts(runs)
+    each = [summarize(run.record)["markouts"] for run in runs]
+    for own, *of_folds in zip(pooled, *each, strict=True):
+        assert own["count"] == sum(m["count"] for m in of_folds)
+        total = sum(m["count"] * m["mean_bps"] for m in of_folds)
+        assert own["mean_bps"] == pytest.approx(total / own["count"])
+    without = [
+        dataclasses.replace(run, record=dataclasses.replace(run.record, mids={})) for run in runs
+    ]
+    some = _pooled_markouts([runs[0], *without[1:]])
+    assert [m["count"] for m in some] == [m["count"] for m in each[0]]
+    assert _pooled_markouts(without) == []
+
+
+def test_a_fold_has_a_page_of_its_own(
+    make_walk_forward: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_walk_forward(
+        tmp_path / "runs" / "cafe0000cafe0000", folds=2, train_days=4, test_days=2
+    )
+    (run / "summary.json").write_text("{}")
+    digest = bundle_hash(run)
+    (run / "bundle.sha256").write_text(f"{digest}\n")
+    page = run / "folds" / "01" / "report.html"
+    for name in (str(page.parent), "cafe/folds/01"):
+        assert run_command(["report", name, "--runs-dir", str(run.parent)]) == 0
+        assert capsys.readouterr().out == f"{page}\n"
+        assert "ema_cross on BTCUSDT-PERP.BINANCE" in page.read_text("utf-8")
+        page.unlink()
+    # The pages of folds are drawn from the bundle and no part of it.
+    assert verify_bundle(run) == digest
+    (page.parent / "fills.csv").write_text("")
+    assert run_command(["report", str(page.parent)]) == 1
+    assert "files must be as the run left them" in capsys.readouterr().err
+    assert run_command(["report", "cafe/folds/07", "--runs-dir", str(run.parent)]) == 1
+    assert "no such run" in capsys.readouterr().err

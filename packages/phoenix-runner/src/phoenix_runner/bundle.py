@@ -269,6 +269,24 @@ def find_run(name: str, root: Path) -> Path:
     )
 
 
+def find_part(name: str, root: Path) -> tuple[Path, Path]:
+    """The finished run that a name means, and the part of it: itself, or a fold or variant in it.
+
+    A part is named by its folder, or as `<start of an id>/fold-00`.
+    """
+    whole, _, inside = name.partition("/")
+    if Path(name).is_dir():
+        for folder in (Path(name), *Path(name).parents[:2]):
+            if is_finished(folder):
+                return folder, Path(name)
+    elif inside:
+        found = find_run(whole, root)
+        if (found / inside / "summary.json").is_file():
+            return found, found / inside
+    found = find_run(name, root)
+    return found, found
+
+
 def finished_runs(root: Path) -> list[Path]:
     """Bundles under a folder, newest first (by their timing, then by name)."""
     if not root.is_dir():

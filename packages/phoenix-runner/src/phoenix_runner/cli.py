@@ -476,14 +476,14 @@ def schema(strategy: str) -> None:
 @JSON
 @QUIET
 def report(run_name: str, runs_dir: str, as_json: bool, quiet: bool) -> None:
-    """Draw the report of a finished RUN (its folder, or the start of its id) again."""
-    from phoenix_runner.bundle import find_run, verify_bundle
+    """Draw the report of a finished RUN (its folder, or the start of its id) again, or of RUN/fold-00."""
+    from phoenix_runner.bundle import find_part, verify_bundle
     from phoenix_runner.modes import draw_report
     from phoenix_runner.remote_runs import runs_folder
 
-    folder = find_run(run_name, runs_folder(runs_dir))
-    verify_bundle(folder)
-    page = draw_report(folder)
+    whole, part = find_part(run_name, runs_folder(runs_dir))
+    verify_bundle(whole)
+    page = draw_report(part)
     if as_json:
         _print_json({"report": str(page)})
     elif not quiet:

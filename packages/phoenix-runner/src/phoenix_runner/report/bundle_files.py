@@ -73,6 +73,11 @@ class RunBundle:
     environment: str
 
 
+def read_texts(folder: Path) -> tuple[str, str]:
+    """The resolved configuration of a bundle's suite, and the environment it ran in."""
+    return _text(folder / "config_resolved.yaml"), _text(folder / "environment.json")
+
+
 def read_bundle(folder: Path) -> RunBundle:
     """Read one run's folder. Raises [ReportError][] naming the file that is missing or unusable."""
     summary, manifest = _json(folder / "summary.json"), _json(folder / "manifest_ref.json")

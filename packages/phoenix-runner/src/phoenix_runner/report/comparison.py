@@ -329,14 +329,14 @@ def _difference_table(contenders: Sequence[Contender]) -> Table:
         error = float(gap.std(ddof=1)) / gap.size**0.5 if gap.size > 1 else None
         mean = float(gap.mean()) if gap.size else None
         beyond = None if mean is None or not error else abs(mean) > 2 * error
-        verdict = "–" if beyond is None else "yes" if beyond else "no"
+        verdict = "–" if beyond is None else earned("yes" if beyond else "no", gap.size)
         rows.append(
             [c.label, f"{gap.size:,}", number(mean, 1, sign=True), number(error, 1), verdict]
         )
     return Table(
         "Mean daily difference",
         "In bps of equity, over the days that both have; the standard error takes days as "
-        "independent.",
+        f"independent. Fewer than {ENOUGH_DAYS} days decide nothing.",
         ["run", "days", "difference", "standard error", "beyond two errors"],
         rows,
     )

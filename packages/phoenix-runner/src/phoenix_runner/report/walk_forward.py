@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from phoenix_schemas.timestamps import format_utc
 
+from phoenix_runner.fills import markouts
 from phoenix_runner.fold_results import WalkForwardResult, chained, summarize_walk_forward
 from phoenix_runner.metrics import DAY_NS
 from phoenix_runner.report.bundle_files import Gap, RunBundle, read_bundle
@@ -17,6 +20,8 @@ from phoenix_runner.report.charts import (
     attribution_chart,
     daily_returns_chart,
     drawdown_chart,
+    markout_chart,
+    refusals_chart,
 )
 from phoenix_runner.report.fold_charts import (
     chained_chart,
@@ -47,8 +52,10 @@ def read_walk_forward(folder: Path) -> tuple[WalkForwardResult, list[RunBundle]]
     return result, [read_bundle(folder / fold.bundle) for fold in result.folds]
 
 
-def walk_forward_page(result: WalkForwardResult, runs: Sequence[RunBundle]) -> Page:
-    """Everything a walk-forward has to say."""
+def walk_forward_page(
+    result: WalkForwardResult, runs: Sequence[RunBundle], *, config_text: str, environment: str
+) -> Page:
+    """Everything a walk-forward has to say; the texts are its suite's, not a fold's."""
     tests = [run.record for run in runs]
     summary = summarize_walk_forward(result, tests)
     gaps = sorted({gap for run in runs for gap in run.gaps}, key=lambda g: (g.start_ns, g.what))
@@ -66,12 +73,12 @@ def walk_forward_page(result: WalkForwardResult, runs: Sequence[RunBundle]) -> P
             _curve_section(result, runs, summary, frame),
             _fold_section(result, summary),
             _choice_section(result, summary),
-            _cost_section(result, summary),
+            _cost_section(result, runs, summary),
         ],
         caveats=_caveats(result, runs, gaps),
         details=[
-            Detail("Resolved configuration of the first fold", runs[0].config_text),
-            Detail("Environment", runs[0].environment),
+            Detail("Resolved configuration", config_text),
+            Detail("Environment", environment),
             Detail(
                 "Identity",
                 f"experiment id   {result.experiment_id}\n"
@@ -206,7 +213,8 @@ def _fold_section(result: WalkForwardResult, summary: Mapping[str, Any]) -> Sect
     return Section(
         "Fold by fold",
         f"{result.kind.capitalize()} training. {result.selection} Objective, after costs and on "
-        f"training data only: {_objective(result.objective)}.",
+        f"training data only: {_objective(result.objective)}. A fold's own page is drawn by "
+        f"phoenix report {result.experiment_id}/{result.folds[0].bundle}.",
         blocks,
     )
 
@@ -238,14 +246,21 @@ def _choice_section(result: WalkForwardResult, summary: Mapping[str, Any]) -> Se
     return Section("What was chosen", "", blocks)
 
 
-def _cost_section(result: WalkForwardResult, summary: Mapping[str, Any]) -> Section:
+def _cost_section(
+    result: WalkForwardResult, runs: Sequence[RunBundle], summary: Mapping[str, Any]
+) -> Section:
     activity = summary["activity"]
     traded = activity["fills"] > 0
+    after = _pooled_markouts(runs)
+    refusals: Counter[str] = Counter()
+    for run in runs:
+        refusals.update(run.refusals)
     return Section(
         "Costs",
         f"Added over folds, each from the same {money(result.starting_equity, result.currency)}.",
         [
             *([attribution_chart(summary["attribution"], result.currency)] if traded else []),
+            *([markout_chart(after)] if after else []),
             Table(
                 "Activity",
                 "",
@@ -259,8 +274,25 @@ def _cost_section(result: WalkForwardResult, summary: Mapping[str, Any]) -> Sect
                 ],
                 half=True,
             ),
+            *([refusals_chart(refusals)] if refusals else []),
         ],
     )
+
+
+def _pooled_markouts(runs: Sequence[RunBundle]) -> list[dict[str, Any]]:
+    """Mark-outs over the fills of all folds; none where no fold saw quotes after a fill."""
+    fills = [fill for run in runs for fill in run.record.fills]
+    mids = {
+        horizon: np.concatenate(
+            [
+                np.asarray(run.record.mids.get(horizon, [np.nan] * len(run.record.fills)), float)
+                for run in runs
+            ]
+        )
+        for horizon in sorted({h for run in runs for h in run.record.mids})
+    }
+    found = markouts([f.side for f in fills], [float(f.price) for f in fills], mids)
+    return [asdict(m) for m in found]
 
 
 def _caveats(

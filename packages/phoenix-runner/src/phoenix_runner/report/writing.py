@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from phoenix_runner.fold_results import FILE as WALK_FORWARD_FILE
-from phoenix_runner.report.bundle_files import read_bundle
+from phoenix_runner.report.bundle_files import read_bundle, read_texts
 from phoenix_runner.report.comparison import comparison_page, read_contender
 from phoenix_runner.report.page import Page, render
 from phoenix_runner.report.single_run import single_run_page
@@ -20,7 +20,9 @@ def write_report(bundle_dir: Path) -> Path:
     when a file of the bundle is missing or unusable; nothing is written then.
     """
     if (bundle_dir / WALK_FORWARD_FILE).exists():
-        page = walk_forward_page(*read_walk_forward(bundle_dir))
+        config_text, environment = read_texts(bundle_dir)
+        result, runs = read_walk_forward(bundle_dir)
+        page = walk_forward_page(result, runs, config_text=config_text, environment=environment)
     else:
         page = single_run_page(read_bundle(bundle_dir))
     return write_page(page, bundle_dir / "report.html")
