@@ -119,8 +119,9 @@ def run(folder: Path, chance: random.Random) -> tuple[int, int, int]:
         )
     )
     found = verify(folder / "catalog", [raw])
-    if found.problems:
-        raise SystemExit("\n".join(found.problems))
+    left_out = {f"left out: {text}" for text in found.left_out.values()}
+    if problems := [text for text in found.problems if text not in left_out]:
+        raise SystemExit("\n".join(problems))
     files = result.manifest.files
     return len(files), len(result.failed), sum(f.report.rejected for f in files.values())
 

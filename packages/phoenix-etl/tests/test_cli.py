@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +18,7 @@ from typing import NamedTuple
 import pytest
 from phoenix_etl import cli, scheduler
 from phoenix_etl.config import RETIRED_KEYS
+from rich.console import Console
 
 T0 = 1_704_067_200_000
 ROW = f"1,42000.1,0.5,1,1,{T0},true"
@@ -99,13 +103,18 @@ def test_a_file_that_is_no_such_csv(run: Run, dumps, tmp_path: Path, text: str, 
     ("yaml", "line", "said"),
     [
         ("simbols: [BTCUSDT]\n", 1, "at $.simbols: unknown key; did you mean 'symbols'?"),
-        ("strict: false\nsymbols: BTCUSDT\n", 2, 'at $.symbols: expected array | null, was "BTCUSDT"'),
+        ("strict: false\nsymbols: BTCUSDT\n", 2, 'array | null, was "BTCUSDT"; write [BTCUSDT]'),
         ("ingest_workers: 0\n", 1, "at $.ingest_workers: expected int >= 1, was 0"),
         ("trade_source: both\n", 1, "expected one of 'aggTrades', 'trades', was \"both\""),
         ("start: tomorrow\n", 1, "time must be ISO 8601 in UTC (was 'tomorrow')"),
-        ("start: 2024-02-01\nend: 2024-01-01\n", 1, "start must lie before end"),
-        ("datasets: [ticks]\n", 1, "datasets must be among aggTrades, trades, bookTicker"),
-        ("memory_budget: plenty\n", 1, "memory_budget must be a size such as '1 GiB'"),
+        ("strict: true\nend: 2024-13-01\n", 2, "at $.end: end must be a time: time must exist"),
+        ("end: 2024-01-01\nstart: 2024-02-01\n", 2, "at $.start: start must lie before end"),
+        ("strict: true\ndatasets: [ticks]\n", 2, "at $.datasets: datasets must be among aggTrades, "),
+        ("datasets: [klines_1m]\n", 1, "(was 'klines_1m'); did you mean klines?"),
+        ("datasets: [aggtrades]\n", 1, "(was 'aggtrades'); did you mean aggTrades?"),
+        ("strict: true\n\nmemory_budget: 5 TB\n", 3, "at $.memory_budget: memory_budget must be a size"),
+        ("memory_budget: 0 MiB\n", 1, "memory_budget must be a size such as '1 GiB' (was '0 MiB')"),
+        ("catalog_path: ''\n", 1, "at $.catalog_path: catalog_path must name a folder (was empty)"),
         ("strict: yes\n", 1, "at $.strict: expected bool, was \"yes\""),
         ("strict: true\nstrict: false\n", 2, "key 'strict' must appear once (first on line 1)"),
         ("a: [1\n", 2, ""),
@@ -203,8 +212,86 @@ def test_wrong_usage(run: Run, tmp_path: Path) -> None:
     assert "is not in the range" in refused(run("ingest", "--workers", "0"), 2)
     assert "Missing option '--catalog'" in refused(run("verify"), 2)
     assert refused(run("ingest", "--raw-root", tmp_path, "--start", "soon"), 2).startswith(
-        "command line: at $: time must be ISO 8601 in UTC (was 'soon')"
+        "command line: at $.start: start must be a time: time must be ISO 8601 in UTC (was 'soon')"
     )
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("synth", "--out", "raw", "--start", "2024-01-45"), "'--start': time must exist in the cal"),
+        (("synth", "--out", "raw", "--start", "2024-01-01T05:00"), "'--start': must be a day without"),
+        (("synth", "--out", "{file}"), "'--out': must be a folder (was the file {file}); name a folder"),
+        (("download", "--symbols", "A", "--raw-root", "r", "--start", "x", "--end", "y"), "'--start': "),
+        (("ingest", "--raw-root", "r", "--catalog", ""), "'--catalog': must name a folder (was empty)"),
+        (("ingest", "--raw-root", "", "--catalog", "c"), "'--raw-root': must name a folder (was empty)"),
+        (("status", "--catalog", "{file}"), "was the file {file}); give the folder it lies in"),
+        (("ingest", "--config", "{folder}"), "{folder}: a folder; name the YAML file in it"),
+        (("ingest", "--raw-root", "{folder}", "--catalog", "{folder}/c"), "catalog must not lie under"),
+        (("ingest", "--raw-root", "{folder}", "--catalog", "{folder}"), "catalog must not lie under"),
+    ],
+)  # fmt: skip
+def test_what_is_given_in_the_wrong_place(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "folder" / "manifest.json"
+    file.parent.mkdir()
+    file.write_text("x")
+    places = {"file": str(file), "folder": str(file.parent)}
+    said = said.format(**places)
+    if args[0] == "synth" and "{file}" in args:
+        file.rename(file.with_name("raw.csv"))
+        places["file"] = str(file.with_name("raw.csv"))
+        said = said.replace("manifest.json", "raw.csv")
+    found = refused(run(*(arg.format(**places) for arg in args)), 2)
+    assert said in found
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["folder"]
+
+
+@pytest.mark.parametrize(
+    ("address", "code", "said"),
+    [
+        ("foo", 2, "--scheduler must be an address such as tcp://10.0.0.5:8786 (was 'foo')"),
+        ("tcp://127.0.0.1:{port}", 1, "no Dask scheduler answers there (["),
+    ],
+)
+def test_a_scheduler_that_is_not_there_is_one_line_at_once(
+    run: Run, dumps, catalog, address: str, code: int, said: str
+) -> None:
+    pytest.importorskip("distributed")
+    dumps.add("aggTrades", "2024-01-01", [ROW])
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    began = time.monotonic()
+    args = ("--raw-root", dumps.root, "--catalog", catalog.root, "--scheduler")
+    assert said in refused(run("ingest", *args, address.format(port=port)), code)
+    assert time.monotonic() - began < 15
+    gc.collect()  # a client given up half-way would say so here
+
+
+def test_the_command_alone_prints_its_help(run: Run) -> None:
+    ran = run()
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("Usage: ")
+    assert "ingest" in ran.err
+
+
+def test_blank_lines_before_the_first_row_are_counted_and_skipped(run: Run, dumps, catalog) -> None:
+    header = "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker"
+    name = "futures/daily/aggTrades/BTCUSDT-aggTrades-2024-01-0{}.csv"
+    late = ROW.replace(str(T0), str(T0 + 86_400_000))
+    dumps.put(name.format(1), f"\n\r\n{header}\n{ROW}\nbad\n" + f"{ROW}\n" * 20)
+    dumps.put(name.format(2), f"\n\n{late}\n")
+    result = catalog.ingest()
+    assert result.failed == {}
+    reports = [result.manifest.files[name.format(n)].report for n in (1, 2)]
+    assert [(r.blank_lines, r.has_header, sum(r.days.values())) for r in reports] == [
+        (2, True, 21), (2, False, 1),
+    ]  # fmt: skip
+    (bad,) = catalog.rejects("futures/aggTrades/daily/BTCUSDT-aggTrades-2024-01-01.csv.csv")
+    assert bad.split(",")[1] == "5"
+    assert catalog.verify().problems == []
 
 
 @pytest.mark.parametrize("command", ["status", "validate", "verify"])
@@ -260,13 +347,104 @@ def test_a_person_sees_a_ledger_and_where_things_are(run: Run, dumps, tmp_path: 
     args = ("ingest", "--raw-root", dumps.root, "--catalog", tmp_path / "c")
     ran = run(*args)
     assert ran.code == 0
-    assert "futures/aggTrades" in ran.out
+    assert re.search(r"^aggTrades +1 +1 +-", ran.out, re.MULTILINE)
+    assert "dataset (futures)" in ran.out
     assert f"1 files read, 0 known, 1 partitions written to {tmp_path}/c" in ran.out
     assert f"validation report {tmp_path}/c/validation_report.md" in ran.out
     assert "1 file(s) to read" in ran.err
     again = run(*args)
     assert f"nothing to do: all 1 files are in {tmp_path}/c" in again.out
     assert "1 files and" not in run("verify", "--catalog", tmp_path / "c", "--quiet").err
+
+
+def test_tables_fit_a_terminal_of_80_columns(
+    run: Run, dumps, catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "_stdout", lambda: Console(width=80))
+    row = f"{T0},1.1,1.1,1.1,1.1,0,{T0 + 59_999},0,0,0,0,0"
+    for day in ("2024-01-01", "2024-01-02"):
+        at = T0 + 86_400_000 * (day == "2024-01-02")
+        rows = [row.replace(str(T0), str(at)).replace(str(T0 + 59_999), str(at + 59_999))] * 1200
+        dumps.add("premiumIndexKlines", day, [*rows, "bad"])
+    dumps.add("aggTrades", "2024-01", [ROW])
+    dumps.add("aggTrades", "2024-01-01", [ROW])
+    roots = ("--raw-root", dumps.root)
+    listed = run("inventory", *roots).out
+    assert re.search(
+        r"^premiumIndexKlines BTCUSDT daily +2 2024-01-01 2024-01-02 +0.1", listed, re.MULTILINE
+    )
+    assert re.search(r"^aggTrades +BTCUSDT monthly +1 +2024-01 +2024-01 ", listed, re.MULTILINE)
+    ran = run("ingest", *roots, "--catalog", catalog.root)
+    status = run("status", "--catalog", catalog.root).out
+    for out in (ran.out, status):
+        assert re.search(r"^aggTrades +2 +1 1 superseded *$", out, re.MULTILINE)
+        assert re.search(
+            r"^premiumIndexKlines +2,402 +2 2,398 duplicates, 2 rejected", out, re.MULTILINE
+        )
+    first, last = "2024-01-01 00:00", "2024-01-02 00:00"
+    assert re.search(rf"^premiumIndexKlines +2 {first} {last}", status, re.MULTILINE)
+    for out in (listed, ran.out, status):
+        assert "…" not in out
+    # With another market there, names tell which.
+    dumps.add("aggTrades", "2024-01-01", [f"{ROW},True"], market="spot")
+    run("ingest", *roots, "--catalog", catalog.root, "--universe", "spot")
+    status = run("status", "--catalog", catalog.root).out
+    for name in ("spot/aggTrades", "futures/premiumIndexKlines"):
+        assert len(re.findall(rf"^{name} ", status, re.MULTILINE)) == 2
+    assert "…" not in status
+
+
+def test_rejected_rows_are_said_with_where_they_are(run: Run, dumps, catalog) -> None:
+    rows = [f"{n},42000.1,0.5,{n},{n},{T0 + n},true" for n in range(30)]
+    path = dumps.add("aggTrades", "2024-01-01", [*rows, "bad", rows[3].replace("0.5", "0.6")])
+    args = ("ingest", "--raw-root", dumps.root, "--catalog", catalog.root)
+    said = f"1 row(s) rejected and 1 in conflict with others, see {catalog.root}/rejects"
+    assert run(*args).out.splitlines()[-1] == said
+    dumps.put(path, "\n".join(rows))
+    assert "row(s) rejected" not in run(*args).out
+
+
+def test_a_folder_of_other_files_names_the_first(run: Run, dumps, catalog) -> None:
+    dumps.put("b/notes.txt", "x")
+    dumps.put("a/BTCUSDT-aggTrades-2024-01-01.csv", "x")
+    said = refused(run("ingest", "--raw-root", dumps.root, "--catalog", catalog.root), 3)
+    assert (
+        "; 2 file(s) there are none, the first: a/BTCUSDT-aggTrades-2024-01-01.csv: no fol" in said
+    )
+
+
+@pytest.mark.parametrize("ending", ["csv", "zip"])
+def test_a_file_that_is_cut_off_is_refused(run: Run, dumps, catalog, ending: str) -> None:
+    rows = "".join(f"{n},42000.1,0.5,{n},{n},{T0 + n},true\n" for n in range(30))
+    name = f"futures/daily/aggTrades/BTCUSDT-aggTrades-2024-01-01.{ending}"
+    path = dumps.put(name, f"{rows}31,42000.1,0.")
+    assert catalog.ingest().failed == {
+        path: f"{path}:31: cut off, its last line has 3 of 7 columns and no end; download it again"
+    }
+    dumps.put(path, rows.removesuffix("\n"))  # whole rows, the last without its end
+    assert catalog.ingest().failed == {}
+    assert len(catalog.rows("TradeTick")) == 30
+
+
+@pytest.mark.parametrize("command", ["verify", "synth"])
+def test_ctrl_c_in_a_command_that_can_be_run_again(
+    run: Run, dumps, catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    from phoenix_etl import synthetic, verify
+
+    def interrupted(*_args: object, **_kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verify, "verify", interrupted)
+    monkeypatch.setattr(synthetic, "write_market", interrupted)
+    args = {"verify": ("--catalog", catalog.root), "synth": ("--out", tmp_path / "raw")}[command]
+    ran = run(command, *args)
+    assert ran.code == 130
+    assert ran.err.splitlines()[-1] == {
+        "verify": "interrupted; nothing was changed, run it again",
+        "synth": f"interrupted; the files in {tmp_path}/raw are not all there. Run the same command "
+        "again",
+    }[command]  # fmt: skip
 
 
 def test_verify_says_what_it_did_not_look_at(run: Run, dumps, catalog) -> None:

@@ -239,6 +239,45 @@ def test_a_bad_file_is_named_and_the_others_go_on(tmp_path: Path) -> None:
     assert "NOT COMPLETE: 2 file(s) need attention" in report
 
 
+@pytest.mark.parametrize("is_beside_the_right_file", [True, False])
+def test_a_file_of_another_day_than_its_name_says_is_refused(
+    tmp_path: Path, is_beside_the_right_file: bool
+) -> None:
+    lines = agg_rows(50)
+    path = agg(tmp_path / "raw", "2024-01-02", lines).relative_to(tmp_path / "raw").as_posix()
+    if is_beside_the_right_file:
+        agg(tmp_path / "raw", "2024-01-01", lines)
+    result = run(tmp_path / "raw", tmp_path / "c")
+    assert result.failed == {
+        path: f"{path}: holds 2024-01-01, its name says 2024-01-02; rename it or download it again"
+    }
+    assert len(result.manifest.partitions) == is_beside_the_right_file
+    # One row of its own day, and the others are kept as well.
+    agg(tmp_path / "raw", "2024-01-02", [*lines, *agg_rows(1, 900, DAY_MS + 86_400_000)])
+    result = run(tmp_path / "raw", tmp_path / "c")
+    assert result.failed == {}
+    assert len(read(tmp_path / "c")) == 51
+
+
+@pytest.mark.parametrize(
+    ("day", "create_time", "is_refused"),
+    [
+        ("2024-01-01", "2024-01-02 00:00:00", False),  # the end of the day's last five minutes
+        ("2024-01-01", "2024-01-02 00:05:00", True),
+        ("2024-01-02", "2024-01-02 00:00:00", True),
+        ("2026-09-15", "2026-09-15 00:00:00", False),  # a start
+        ("2026-09-15", "2026-09-15 23:55:00", False),
+        ("2026-09-15", "2026-09-16 00:00:00", True),
+    ],
+)
+def test_metrics_belong_to_the_day_of_their_five_minutes(
+    tmp_path: Path, day: str, create_time: str, is_refused: bool
+) -> None:
+    path = f"futures/daily/metrics/BTCUSDT-metrics-{day}.csv"
+    write(tmp_path / "raw", path, [f"{create_time},BTCUSDT,1,1,1,1,1,1"])
+    assert (path in run(tmp_path / "raw", tmp_path / "c").failed) == is_refused
+
+
 def test_too_many_bad_rows_refuse_the_file_and_strict_the_first(tmp_path: Path) -> None:
     lines = agg_rows(200)
     lines[3] = lines[3].replace("true", "TRUE").replace("false", "FALSE")

@@ -9,7 +9,7 @@ import pytest
 from phoenix_etl import progress
 from phoenix_etl.config import EtlConfig
 from phoenix_etl.pipeline import ingest
-from phoenix_etl.progress import download_shown, shown
+from phoenix_etl.progress import download_shown, shown, writing_shown
 from rich.console import Console
 
 T0 = 1_704_067_200_000
@@ -86,3 +86,24 @@ def test_a_download_shows_files_and_rate(
         shown_download.advance(3 << 20)
         shown_download.file_done("a.zip", "downloaded")
     assert re.search(r"1/2 files, 3\.0 MiB, [\d,.]+ MiB/s", stream.getvalue())
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_writing_shows_files_and_the_time_left(
+    monkeypatch: pytest.MonkeyPatch, is_terminal: bool
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    where, stream = console(is_terminal)
+    with writing_shown(where) as written:
+        assert written is not None
+        for done in range(1, 11):
+            now += 3
+            written(done, 10, f"futures/file-{done}.csv")
+    text = stream.getvalue()
+    assert "10/10 files" in text
+    if not is_terminal:
+        assert "4/10 files, 18 s left: futures/file-4.csv\n" in text
+        assert len(text.splitlines()) == 5
+    with writing_shown(where, quiet=True) as written:
+        assert written is None

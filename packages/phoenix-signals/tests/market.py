@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import heapq
 from dataclasses import dataclass
 from decimal import Decimal
@@ -175,7 +174,7 @@ def records(market: Market) -> list:
 def tail(columns, cut: int):
     """The rows of columns behind a time."""
     row = int(np.searchsorted(columns.ts_ns, cut, side="right"))
-    return type(columns)(*(getattr(columns, f.name)[row:] for f in dataclasses.fields(columns)))
+    return type(columns)(*(array[row:] for array in columns.arrays().values()))
 
 
 def after(market: Market, cut: int) -> Market:

@@ -66,7 +66,7 @@ def run(entry, parameters, inputs) -> conformance.Output:
 def write_market() -> None:
     made = markets.random_market(SEED, seconds=45.0, events=600, metrics_every_s=2.0)
     columns = {
-        part.name: {n: c.tolist() for n, c in dataclasses.asdict(getattr(made, part.name)).items()}
+        part.name: {n: c.tolist() for n, c in getattr(made, part.name).arrays().items()}
         for part in dataclasses.fields(made)
     }
     MARKET.write_text(json.dumps(columns, indent=0) + "\n", "utf-8")

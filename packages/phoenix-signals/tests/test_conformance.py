@@ -102,6 +102,14 @@ def test_docstring_has_every_section(entry):
 
 
 @every_signal
+def test_docstring_of_the_twin_says_units_shape_and_errors(entry):
+    text = inspect.getdoc(twin(entry.signal))
+    missing = [s for s in ("Units", "Returns", "Raises") if not re.search(rf"(?m)^{s}:", text)]
+    assert not missing, f"docstring of batch.{entry.id} lacks {missing}"
+    assert ">>>" in text, "the example must run as a doctest"
+
+
+@every_signal
 def test_identity_and_examples(entry):
     assert re.fullmatch(r"[a-z][a-z0-9_]*", entry.id)
     assert entry.version >= 1
@@ -239,6 +247,41 @@ def test_reset_equals_fresh(entry):
         signal.reset()
         assert same_state(signal.snapshot(), fresh.snapshot())
         assert compare(run(fresh, inputs), run(signal, inputs), 0.0) is None, parameters
+
+
+GROWING = {"percentile", "volatility_regimes"}
+"""Keep all history, for ranks in it, and say so; `percentile` only without a window."""
+
+
+def leaves(state) -> int:
+    """Numbers that a state holds."""
+    if isinstance(state, dict):
+        return sum(leaves(v) for v in state.values())
+    if isinstance(state, list | tuple):
+        return sum(leaves(v) for v in state)
+    return state.size if isinstance(state, np.ndarray) else 1
+
+
+@every_signal
+def test_memory_is_bounded(entry):
+    """The same stretch again and again: once windows are full, the state grows no more."""
+    for parameters in examples(entry):
+        signal = entry.signal(**parameters)
+        inputs = random_inputs(signal, ROWS, seed=13)
+        most = [0] * 5
+        for cycle in range(5):
+            late = dict(inputs)
+            if "ts_ns" in inputs:
+                span = inputs["ts_ns"][-1] - inputs["ts_ns"][0] + conformance.MS_NS
+                late["ts_ns"] = [ts + cycle * span for ts in inputs["ts_ns"]]
+            for row in zip(*late.values(), strict=True):
+                signal.update(*row)
+                if cycle in (2, 4):  # the others need not pay for snapshots
+                    most[cycle] = max(most[cycle], leaves(signal.snapshot()["state"]))
+        if entry.id in GROWING and parameters.get("window_count") is None:
+            assert most[4] > most[2], "no exception any more: take it out of GROWING"
+        else:
+            assert most[4] <= most[2], (parameters, most)
 
 
 def check_refusal(entry, parameters, change):

@@ -79,7 +79,7 @@ MARKETS = {
 
 
 def quote_columns(market: Market):
-    return [getattr(market.quotes, f.name) for f in dataclasses.fields(market.quotes)]
+    return list(market.quotes.arrays().values())
 
 
 @every_variant
@@ -522,7 +522,15 @@ def test_custom_data_that_cannot_be_is_refused():
         ({"bucket_interval_ns": 0}, "bucket_interval_ns"),
         ({"bucket_notional": 0.0}, "bucket_notional"),
         ({"max_gap_ns": 1}, "max_gap_ns must be at least bucket_interval_ns"),
-        ({"z_window_buckets": 1}, "window_count"),
+        ({"z_window_buckets": 1}, "z_window_buckets must be an integer of at least 2"),
+        ({"z_min_count": 0}, "z_min_count must be an integer of at least 1"),
+        ({"oi_window_rows": 1}, "oi_window_rows must be an integer of at least 2"),
+        ({"z_min_count": 9}, "z_min_count must be at most oi_window_rows 8"),
+        ({"price_increment": math.inf}, "price_increment must be a positive multiple of"),
+        ({"price_increment": None}, "price_increment must be a positive multiple of"),
+        ({"eta_bps": "5"}, "eta_bps must lie in .* .was '5'"),
+        ({"lambda_ld": None}, "lambda_ld must be a number of at least 0 .was None"),
+        ({"z_clip": math.inf}, "z_clip must be a finite number above 0 .was inf"),
         ({"lambda_liq": -1.0}, "lambda_liq"),
         ({"impulse_quote": "after"}, "impulse_quote"),
         ({"rv_window_buckets": 1}, "rv_window_buckets"),

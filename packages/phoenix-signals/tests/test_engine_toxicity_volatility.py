@@ -50,8 +50,7 @@ def z_of(window, kind, min_scale=0.0, clip=10.0):
 
 
 def rows(columns):
-    names = [f.name for f in dataclasses.fields(columns)]
-    return list(zip(*(getattr(columns, n).tolist() for n in names), strict=True))
+    return list(zip(*(c.tolist() for c in columns.arrays().values()), strict=True))
 
 
 def transcription(market, config):

@@ -300,8 +300,7 @@ def test_bar_engine_is_its_formula(imbalance):
     config = bar_config(imbalance=imbalance, depth_pct=1.0, quote_max_age_ns=150_000_000)
     market = random_market(22)
     found = replay(BarLpiEngine(config), market)
-    quotes = list(zip(*(getattr(market.quotes, f.name).tolist()
-                        for f in dataclasses.fields(market.quotes)), strict=True))  # fmt: skip
+    quotes = list(zip(*(c.tolist() for c in market.quotes.arrays().values()), strict=True))
     sides: dict = {}
     for ts, percentage, notional in zip(
         *(c.tolist() for c in (market.depth.ts_ns, market.depth.percentage)),
@@ -347,8 +346,7 @@ def test_slip_15_bar_windows_take_every_bar():
     thinned = dataclasses.replace(
         market,
         quotes=type(market.quotes)(
-            *(np.delete(getattr(market.quotes, f.name), cut)
-              for f in dataclasses.fields(market.quotes))
+            *(np.delete(column, cut) for column in market.quotes.arrays().values())
         ),
     )  # fmt: skip
     whole, holed = (replay(BarLpiEngine(config), m) for m in (market, thinned))
@@ -436,7 +434,16 @@ def test_batch_refuses_bars_that_cannot_be():
     ("build", "message"),
     [
         (lambda: composite_config(bucket_notional=-1.0), "bucket_notional"),
-        (lambda: composite_config(fsi_window_buckets=1), "window_count"),
+        (lambda: composite_config(fsi_window_buckets=1), "fsi_window_buckets"),
+        (
+            lambda: composite_config(oi_window_rows=4),
+            "z_min_count must be at most oi_window_rows 4",
+        ),
+        (lambda: volatility_config(theta_weights=None), "theta_weights must be two"),
+        (lambda: volatility_config(theta_gain=math.inf), "theta_gain must be a finite number"),
+        (lambda: volatility_config(a2=None), "a2 must be a number of at least 0"),
+        (lambda: volatility_config(half_life_long_bars=math.inf), "half_life_long_bars must be a"),
+        (lambda: volatility_config(metrics_window_rows=1), "metrics_window_rows must be an"),
         (lambda: composite_config(depth_side="mid"), "depth_side must be one of bid, ask"),
         (lambda: composite_config(oi_max_age_ns=-1), "oi_max_age_ns"),
         (lambda: composite_config(max_gap_ns=0), "max_gap_ns"),

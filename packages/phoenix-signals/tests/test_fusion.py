@@ -200,6 +200,9 @@ def test_kalman_twin_agrees_and_the_sign_mirrors(seed):
     ("build", "message"),
     [
         (lambda: EnsembleFusion((), ()), "one finite number per factor"),
+        (lambda: EnsembleFusion(None, (1,)), "weights must be one finite number .* .was None"),
+        (lambda: EnsembleFusion((1.0,), None), "max_ages_ns must be a tuple"),
+        (lambda: KalmanFusion(("1", 2.0)), "noise_variances must be one finite number"),
         (lambda: KalmanFusion((0.5, 1.0), initial_variance=math.inf), "initial_variance"),
         (lambda: EnsembleFusion((1.0, 0.0), (1, 1)), "must not hold 0"),
         (lambda: EnsembleFusion((1.0,), (1, 1)), "one age per weight"),

@@ -222,6 +222,8 @@ def test_a_micro_price_that_does_not_exist_is_refused():
         batch.fit_micro_price(*still, tick_size=1.0)
     with pytest.raises(ParameterError, match="rows of one length"):
         MicroPriceTable(1.0, ((0.0,), (0.0, 1.0)))
+    with pytest.raises(ParameterError, match=r"table must be a MicroPriceTable .was None"):
+        MicroPrice(None)
 
 
 @pytest.mark.real_data

@@ -183,3 +183,13 @@ def test_shifting_the_start_moves_vpin_little():
         series.append(values[-300:])
     spread = np.std(np.array(series), axis=0).mean()
     assert spread == pytest.approx(0.009, abs=0.001)
+
+
+def test_messages_name_the_argument_that_was_given():
+    for call in (
+        lambda: Vpin(5).update(1, 0, 1),
+        lambda: batch.vpin([1], [0], [1], bucket_raw=5),
+        lambda: batch.time_clock([1], [0], [1], interval_ns=5),
+    ):
+        with pytest.raises(InputError, match="amount_raw must be"):
+            call()

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from phoenix_schemas.errors import PhoenixError, SchemaError
-from phoenix_schemas.timestamps import format_utc
+from phoenix_schemas.timestamps import NS_PER_DAY, format_utc, parse_utc
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -26,15 +27,47 @@ INTERRUPTED = 130
 MAX_LISTED = 10
 """Paths of one kind that are printed; `--json` has them all."""
 
-_catalog = click.option(
-    "--catalog", type=click.Path(path_type=Path), required=True, help="Folder of the catalog."
-)
+
+class _Folder(click.ParamType):  # type: ignore[type-arg]
+    """A folder, there or not; never a file, and never the current folder by an empty word."""
+
+    name = "folder"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path = Path(value)
+        if str(value) == "":
+            self.fail("must name a folder (was empty)", param, ctx)
+        if path.is_file():
+            hint = "give the folder it lies in" if path.name == "manifest.json" else "name a folder"
+            self.fail(f"must be a folder (was the file {value}); {hint}", param, ctx)
+        return path
+
+
+class _Day(click.ParamType):  # type: ignore[type-arg]
+    """A UTC day, as nanoseconds of its midnight."""
+
+    name = "day"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            ns = parse_utc(str(value))
+        except SchemaError as error:
+            self.fail(str(error), param, ctx)
+        if ns % NS_PER_DAY:
+            self.fail(f"must be a day without a time (was {value!r}), e.g. 2024-01-01", param, ctx)
+        return ns
+
+
+_FOLDER, _DAY = _Folder(), _Day()
+_catalog = click.option("--catalog", type=_FOLDER, required=True, help="Folder of the catalog.")
 _manifest = click.option(
     "--manifest", "manifest_path", type=click.Path(path_type=Path),
     help="Where the manifest is, if manifest_path of the config put it outside the catalog.",
 )  # fmt: skip
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
-_quiet = click.option("--quiet", is_flag=True, help="No progress, errors only.")
+_quiet = click.option("--quiet", is_flag=True, help="No progress; results and errors only.")
 
 
 def _list_option(name: str, text: str) -> Callable[[Any], Any]:
@@ -55,7 +88,7 @@ def cli() -> None:
 
 @cli.command()
 @click.option(
-    "--raw-root", "raw_roots", type=click.Path(path_type=Path), multiple=True, required=True,
+    "--raw-root", "raw_roots", type=_FOLDER, multiple=True, required=True,
     help="Folder with dump files; may be given several times.",
 )  # fmt: skip
 @_json
@@ -83,14 +116,18 @@ def inventory(raw_roots: tuple[Path, ...], as_json: bool) -> None:
             }
         )
         return
-    table = Table("market", "dataset", "symbol", "period", "files", "from", "to", "MiB")
     groups: dict[tuple[str, ...], list[Any]] = {}
     for file in found.files:
-        groups.setdefault((file.market, file.dataset, file.symbol, file.period), []).append(file)
-    for key, files in groups.items():
+        name = f"{file.market}/{file.dataset}"
+        groups.setdefault((name, file.symbol, file.period), []).append(file)
+    heading, names = _dataset_names(name for name, _, _ in groups)
+    table = _table(heading, "symbol", "period", "files", "from", "to", "MiB", texts=3)
+    for (name, symbol, period), files in groups.items():
         keys = sorted(f.date_key for f in files)
         size = sum(f.size_bytes for f in files) / (1 << 20)
-        table.add_row(*key, str(len(files)), keys[0], keys[-1], f"{size:,.1f}")
+        table.add_row(
+            names[name], symbol, period, str(len(files)), keys[0], keys[-1], f"{size:,.1f}"
+        )
     _stdout().print(table)
     for odd in found.unrecognised:
         _note(f"not read: {odd.path}: {odd.reason}")
@@ -99,10 +136,10 @@ def inventory(raw_roots: tuple[Path, ...], as_json: bool) -> None:
 @cli.command()
 @click.option("--config", type=click.Path(path_type=Path), help="Settings, e.g. configs/etl.yaml.")
 @click.option(
-    "--raw-root", "raw_roots", type=click.Path(path_type=Path), multiple=True,
+    "--raw-root", "raw_roots", type=_FOLDER, multiple=True,
     help="Folder with dump files (instead of the config's raw_roots).",
 )  # fmt: skip
-@click.option("--catalog", type=click.Path(path_type=Path), help="Folder of the catalog.")
+@click.option("--catalog", type=_FOLDER, help="Folder of the catalog.")
 @click.option("--universe", type=click.Choice(["futures", "spot"]), help="USD-M futures or spot.")
 @_list_option("--symbols", "Only these symbols, e.g. BTCUSDT,ETHUSDT.")
 @_list_option("--datasets", "Only these datasets, e.g. bookTicker,aggTrades.")
@@ -111,7 +148,9 @@ def inventory(raw_roots: tuple[Path, ...], as_json: bool) -> None:
 @click.option("--workers", type=click.IntRange(min=1), help="Processes; default one per core.")
 @click.option("--scheduler", metavar="ADDRESS",
     help="Work on a Dask cluster, e.g. tcp://10.0.0.5:8786 (phoenix-etl[dask]).")  # fmt: skip
-@click.option("--strict", is_flag=True, default=None, help="Refuse a file at its first bad row.")
+@click.option("--strict", is_flag=True, default=None,
+    help="Refuse a file at its first bad row (else at more than 0.1 % of its rows; a small file may lose "
+    "up to ten, a tenth at most).")  # fmt: skip
 @click.option("--rehash", is_flag=True, help="Hash known files again instead of trusting stat.")
 @_quiet
 @_json
@@ -197,6 +236,15 @@ def ingest(
             )
         click.echo(f"catalog digest {result.manifest.catalog_digest}")
         click.echo(f"validation report {settings.validation_report}")
+        totals = result.manifest.datasets.values()
+        rejected, conflicts = (
+            sum(getattr(t, n) for t in totals) for n in ("rejected", "conflicts")
+        )
+        if rejected or conflicts:
+            click.echo(
+                f"{rejected:,} row(s) rejected and {conflicts:,} in conflict with others, see "
+                f"{settings.catalog / 'rejects'}"
+            )
     for path in result.restated:
         _note(f"restated: {path} changed since it was ingested; its days were rebuilt")
     if result.failed:
@@ -225,14 +273,15 @@ def status(catalog: Path, manifest_path: Path | None, as_json: bool) -> None:
         )
         return
     _stdout().print(_ledger_table(manifest))
-    table = Table("dataset", "events", "from", "to")
+    heading, names = _dataset_names(manifest.datasets)
+    table = _table(heading, "events", "from (UTC)", "to (UTC)")
     for name, totals in manifest.datasets.items():
         first, last = totals.min_ts_event, totals.max_ts_event
         table.add_row(
-            name,
+            names[name],
             f"{totals.events:,}",
-            "-" if first is None else format_utc(first),
-            "-" if last is None else format_utc(last),
+            "-" if first is None else _to_the_minute(first),
+            "-" if last is None else _to_the_minute(last),
         )
     _stdout().print(table)
     click.echo(f"catalog digest {manifest.catalog_digest}")
@@ -263,7 +312,7 @@ def validate(catalog: Path, manifest_path: Path | None, as_json: bool) -> None:
 @_catalog
 @_manifest
 @click.option(
-    "--raw-root", "raw_roots", type=click.Path(path_type=Path), multiple=True,
+    "--raw-root", "raw_roots", type=_FOLDER, multiple=True,
     help="Also prove every stored value against the text of the dump files.",
 )  # fmt: skip
 @_quiet
@@ -304,9 +353,9 @@ def verify(
 
 
 @cli.command()
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Raw root to write.")
+@click.option("--out", type=_FOLDER, required=True, help="Raw root to write.")
 @_list_option("--symbols", "Symbols to simulate; default BTCUSDT.")
-@click.option("--start", default="2024-01-01", show_default=True, help="First day, UTC.")
+@click.option("--start", type=_DAY, default="2024-01-01", show_default=True, help="First day, UTC.")
 @click.option("--days", type=click.IntRange(min=1), help="Default 1 (month: 30, defects: 9).")
 @click.option("--seed", type=click.IntRange(min=0), default=7, show_default=True)
 @click.option(
@@ -321,7 +370,7 @@ def verify(
 def synth(
     out: Path,
     symbols: tuple[str, ...],
-    start: str,
+    start: int,
     days: int | None,
     seed: int,
     profile: str,
@@ -329,20 +378,26 @@ def synth(
     quiet: bool,
 ) -> None:
     """Write dump files of a simulated market, the same for the same seed."""
-    from phoenix_schemas.timestamps import parse_utc, utc_day
+    from phoenix_schemas.timestamps import utc_day
 
+    from phoenix_etl.progress import writing_shown
     from phoenix_etl.synthetic import write_market
 
-    market = write_market(
-        out,
-        symbols=_split(symbols) or ["BTCUSDT"],
-        start=utc_day(parse_utc(start)),
-        days=days or {"month": 30, "defects": 9}.get(profile, 1),
-        seed=seed,
-        profile=profile,
-        compress=compress,
-        progress=None if quiet else lambda done, total, name: _note(f"{done}/{total} {name}"),
-    )
+    try:
+        with writing_shown(_stderr(), quiet=quiet) as progress:
+            market = write_market(
+                out,
+                symbols=_split(symbols) or ["BTCUSDT"],
+                start=utc_day(start),
+                days=days or {"month": 30, "defects": 9}.get(profile, 1),
+                seed=seed,
+                profile=profile,
+                compress=compress,
+                progress=progress,
+            )
+    except KeyboardInterrupt:
+        _note(f"interrupted; the files in {out} are not all there. Run the same command again")
+        sys.exit(INTERRUPTED)
     if not quiet:
         click.echo(f"dump files in {out}, the truth about them in {market.truth_root}")
 
@@ -352,11 +407,9 @@ def synth(
 @_list_option(
     "--datasets", "Default aggTrades, bookTicker, metrics, klines, bookDepth, fundingRate."
 )
-@click.option("--start", required=True, help="First day, UTC, e.g. 2024-01-01.")
-@click.option("--end", required=True, help="End, UTC, exclusive.")
-@click.option(
-    "--raw-root", type=click.Path(path_type=Path), required=True, help="Folder for the dump files."
-)
+@click.option("--start", type=_DAY, required=True, help="First day, UTC, e.g. 2024-01-01.")
+@click.option("--end", type=_DAY, required=True, help="End, UTC, exclusive.")
+@click.option("--raw-root", type=_FOLDER, required=True, help="Folder for the dump files.")
 @click.option("--universe", type=click.Choice(["futures", "spot"]), default="futures",
     show_default=True, help="USD-M futures or spot.")  # fmt: skip
 @click.option("--base-url", default="https://data.binance.vision", show_default=True,
@@ -367,8 +420,8 @@ def synth(
 def download(
     symbols: tuple[str, ...],
     datasets: tuple[str, ...],
-    start: str,
-    end: str,
+    start: int,
+    end: int,
     raw_root: Path,
     universe: Market,
     base_url: str,
@@ -380,8 +433,6 @@ def download(
 
     Needs phoenix-etl[download]. No other command opens a connection.
     """
-    from phoenix_schemas.timestamps import parse_utc
-
     from phoenix_etl.download import archive_files
     from phoenix_etl.download import download as run_download
     from phoenix_etl.errors import UsageError
@@ -391,9 +442,7 @@ def download(
     if wanted is None:
         raise UsageError("download must be told which symbols; e.g. --symbols BTCUSDT")
     try:
-        files = archive_files(
-            wanted, parse_utc(start), parse_utc(end), market=universe, datasets=_split(datasets)
-        )
+        files = archive_files(wanted, start, end, market=universe, datasets=_split(datasets))
     except SchemaError as error:
         raise UsageError(str(error)) from None
     try:
@@ -452,17 +501,40 @@ def _manifest_of(catalog: Path, path: Path | None) -> Any:
 
 
 def _ledger_table(manifest: Any) -> Table:
-    table = Table(
-        "dataset", "rows read", "written", "duplicates", "conflicts", "rejected", "out of range",
-        "superseded",
-    )  # fmt: skip
+    """Rows read, rows written and, in words, what became of the others."""
+    heading, names = _dataset_names(manifest.datasets)
+    table = _table(heading, "rows read", "written")
+    table.add_column("not written")
     for name, t in manifest.datasets.items():
-        counts = (
-            t.rows_read, t.events, t.duplicates, t.conflicts, t.rejected, t.out_of_range,
-            t.superseded,
-        )  # fmt: skip
-        table.add_row(name, *(f"{c:,}" for c in counts))
+        others = {
+            "duplicates": t.duplicates, "conflicts": t.conflicts, "rejected": t.rejected,
+            "out of range": t.out_of_range, "superseded": t.superseded,
+        }  # fmt: skip
+        said = ", ".join(f"{count:,} {what}" for what, count in others.items() if count)
+        table.add_row(names[name], f"{t.rows_read:,}", f"{t.events:,}", said or "-")
     return table
+
+
+def _table(first: str, *others: str, texts: int = 1) -> Table:
+    """A table that fits a terminal of 80 columns; behind the first `texts` columns stand numbers."""
+    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
+    for n, heading in enumerate((first, *others)):
+        table.add_column(heading, justify="left" if n < texts else "right", no_wrap=True)
+    return table
+
+
+def _dataset_names(keys: Iterable[str]) -> tuple[str, dict[str, str]]:
+    """A column's heading, and the name of each `<market>/<dataset>` in it: the market is said once
+    where there is one alone."""
+    names = {key: key for key in keys}
+    markets = {key.partition("/")[0] for key in names}
+    if len(markets) != 1:
+        return "dataset", names
+    return f"dataset ({markets.pop()})", {key: key.partition("/")[2] for key in names}
+
+
+def _to_the_minute(ns: int) -> str:
+    return format_utc(ns)[:16].replace("T", " ")
 
 
 def _builtins(value: Any) -> Any:
@@ -493,6 +565,9 @@ def main() -> None:
         cli.main(standalone_mode=False)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        _note(error.format_message())
+        sys.exit(2)
     except click.UsageError as error:
         _note(f"error: {error.format_message()}")
         if error.ctx is not None:

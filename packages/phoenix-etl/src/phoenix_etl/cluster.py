@@ -7,10 +7,12 @@ write to the staging area only; the process that runs the ingest commits.
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Executor
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -25,8 +27,8 @@ WORKERS_S = 30
 def dask_executor(address: str) -> Iterator[tuple[Executor, int]]:
     """The cluster of a scheduler (`tcp://host:8786`) as an executor, and its number of threads.
 
-    Raises UsageError without the extra, EtlError when the scheduler cannot be reached, has no workers, or
-    loses them.
+    Raises UsageError without the extra or for what is no address, EtlError when the scheduler cannot be
+    reached, has no workers, or loses them.
     """
     try:
         from distributed import Client, KilledWorker
@@ -35,12 +37,11 @@ def dask_executor(address: str) -> Iterator[tuple[Executor, int]]:
         raise UsageError(
             "--scheduler must have its extra; install it with: pip install 'phoenix-etl[dask]'"
         ) from None
+    _refuse_silence(address)
     try:
         client = Client(address, timeout=CONNECT_S, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise EtlError(
-            f"{address}: no Dask scheduler answers there ({error}); start one with: dask scheduler"
-        ) from None
+        raise _no_scheduler(address, error) from None
     with client:
         try:
             client.wait_for_workers(1, timeout=WORKERS_S)
@@ -64,6 +65,30 @@ def dask_executor(address: str) -> Iterator[tuple[Executor, int]]:
                 "catalog is as it was after the last commit. Run the same command again, it goes on "
                 "from there"
             ) from error
+
+
+def _refuse_silence(address: str) -> None:
+    """Refuse an address at which nobody listens; a client that was refused there takes half a minute to
+    end, and not without a traceback."""
+    parts = urlsplit(address)
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not parts.scheme or not host or not port:
+        raise UsageError(
+            f"--scheduler must be an address such as tcp://10.0.0.5:8786 (was {address!r})"
+        )
+    try:
+        socket.create_connection((host, port), timeout=CONNECT_S).close()
+    except OSError as error:
+        raise _no_scheduler(address, error) from None
+
+
+def _no_scheduler(address: str, error: Exception) -> EtlError:
+    return EtlError(
+        f"{address}: no Dask scheduler answers there ({error}); start one with: dask scheduler"
+    )
 
 
 def quiet_logs() -> None:

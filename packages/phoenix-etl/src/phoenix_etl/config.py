@@ -63,20 +63,28 @@ class EtlConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             raise ValueError("start and start_date_key must not both be given; keep start")
         if self.end is not None and self.end_date_key is not None:
             raise ValueError("end and end_date_key must not both be given; keep end")
-        try:
-            first, end = self.range_ns
-        except SchemaError as error:
-            raise ValueError(str(error)) from None
+        for key in ("start", "start_date_key", "end", "end_date_key"):
+            text = getattr(self, key)
+            try:
+                parse_utc(text or "2024-01-01")
+            except SchemaError as error:
+                raise ValueError(f"{key} must be a time: {error}") from None
+        first, end = self.range_ns
         if first is not None and end is not None and first >= end:
             raise ValueError(f"start must lie before end (was {self.start} to {self.end})")
         known = [name for market, name in DATASETS if market == self.universe]
         for name in self.datasets or []:
             if name not in known:
-                raise ValueError(f"datasets must be among {', '.join(known)} (was {name!r})")
-        if _SIZE.fullmatch(self.memory_budget) is None:
+                meant = _dataset_meant(name, self.universe)
+                hint = f"; did you mean {meant}?" if meant else ""
+                raise ValueError(f"datasets must be among {', '.join(known)} (was {name!r}){hint}")
+        if _SIZE.fullmatch(self.memory_budget) is None or not self.memory_budget_bytes:
             raise ValueError(
                 f"memory_budget must be a size such as '1 GiB' (was {self.memory_budget!r})"
             )
+        if not self.catalog_path or "" in self.raw_roots:
+            key = "raw_roots" if self.catalog_path else "catalog_path"
+            raise ValueError(f"{key} must name a folder (was empty)")
 
     @property
     def range_ns(self) -> tuple[int | None, int | None]:
@@ -111,8 +119,20 @@ class EtlConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         return self.catalog / "validation_report.md"
 
 
+def _dataset_meant(name: str, universe: Market) -> str | None:
+    """The dataset that a folder's name, or one in other letters, stands for."""
+    for (market, dataset), spec in DATASETS.items():
+        if market == universe and name.lower() in {n.lower() for n in (dataset, *spec.folders)}:
+            return dataset
+    return None
+
+
 def load_config(path: Path | str | None, **overrides: Any) -> EtlConfig:
-    """Settings from a YAML file (or the defaults), with overrides that are not None put on top."""
+    """Settings from a YAML file (or the defaults), with overrides that are not None put on top.
+
+    Raises ConfigError, with file, line and key where the file is at fault, for a file that cannot be
+    read, a key or value that does not hold, and a key that was retired.
+    """
     source = "command line"
     values: dict[str, Any] = {}
     if path is not None:
@@ -121,6 +141,8 @@ def load_config(path: Path | str | None, **overrides: Any) -> EtlConfig:
             text = Path(path).read_text(encoding="utf-8")
         except FileNotFoundError:
             raise ConfigError(f"{path}: no such file; see configs/etl.yaml for a start") from None
+        except IsADirectoryError:
+            raise ConfigError(f"{path}: a folder; name the YAML file in it") from None
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: cannot be read as UTF-8 text ({error})") from None
         for number, line in enumerate(text.splitlines(), start=1):

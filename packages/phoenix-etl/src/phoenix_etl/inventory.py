@@ -174,7 +174,10 @@ def take_inventory(roots: Iterable[Path | str]) -> Inventory:
         odd.append(Unrecognised(left.path, f"the same archive file is read from {where}"))
     if not kept:
         where = ", ".join(map(str, folders))
-        hint = f"; {len(odd)} files there are not dump files" if odd else ""
+        hint = ""
+        if odd:
+            first = min(odd, key=lambda u: u.path)
+            hint = f"; {len(odd)} file(s) there are none, the first: {first.path}: {first.reason}"
         raise NothingFoundError(f"no dump file under {where}{hint}; expected {_LAYOUTS}")
     return Inventory(tuple(kept.values()), tuple(sorted(odd, key=lambda u: u.path)))
 

@@ -9,7 +9,10 @@ from phoenix_etl.manifest import FileEntry, PartitionEntry
 
 
 def check_ledger(files: Mapping[str, FileEntry], partitions: Mapping[str, PartitionEntry]) -> None:
-    """Every row that a file gave to a day must be written there, a duplicate or a conflict."""
+    """Every row that a file gave to a day must be written there, a duplicate or a conflict.
+
+    Raises CatalogError, naming the partition and the file, where the counts say otherwise.
+    """
     for name, entry in partitions.items():
         written = sum(i.counts.written for i in entry.inputs.values())
         for path, share in entry.inputs.items():

@@ -138,6 +138,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def partition_key(market: str, dataset: str, symbol: str, day: str) -> str:
+    """A partition's name in the manifest."""
     return f"{market}/{dataset}/{symbol}/{day}"
 
 
@@ -191,7 +192,10 @@ def encode(manifest: Manifest) -> bytes:
 
 
 def decode(data: bytes, path: Path) -> Manifest:
-    """The manifest of JSON bytes; CatalogError if it is not one or was changed by hand."""
+    """The manifest of JSON bytes, which were read at `path`.
+
+    Raises CatalogError if it is none, of another format, or was changed by hand.
+    """
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
     except msgspec.MsgspecError as error:

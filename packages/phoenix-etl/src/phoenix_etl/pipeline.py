@@ -34,7 +34,7 @@ from phoenix_etl.catalog_files import WrittenFile
 from phoenix_etl.commit import CatalogStore
 from phoenix_etl.config import EtlConfig
 from phoenix_etl.crosschecks import plan_checks, run_check
-from phoenix_etl.errors import EtlError, NothingFoundError, SourceError
+from phoenix_etl.errors import EtlError, NothingFoundError, SourceError, UsageError
 from phoenix_etl.inventory import Inventory, SourceFile, take_inventory
 from phoenix_etl.ledger import check_ledger
 from phoenix_etl.manifest import (
@@ -99,6 +99,12 @@ def ingest(
     """
     if not config.raw_roots:
         raise NothingFoundError("raw_roots must name a folder (was empty); pass --raw-root")
+    for root in config.raw_roots:
+        if config.catalog.resolve().is_relative_to(Path(root).resolve()):
+            raise UsageError(
+                f"catalog must not lie under a raw root (was {config.catalog} under {root}); name "
+                "another folder"
+            )
     inventory = take_inventory(config.raw_roots)
     start_ns, end_ns = config.range_ns
     chosen = inventory.select(

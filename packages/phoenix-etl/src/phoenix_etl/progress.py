@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -212,3 +212,40 @@ class _DownloadLines:
     def note(self, message: str) -> None:
         self._last = time.monotonic()
         self._console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def writing_shown(
+    console: Console, quiet: bool = False
+) -> Iterator[Callable[[int, int, str], None] | None]:
+    """A function to call with (files written, of how many, path) for each file that was written."""
+    if quiet:
+        yield None
+    elif console.is_terminal:
+        bar = RichProgress(
+            TextColumn("{task.completed}/{task.total} files"),
+            BarColumn(),
+            TextColumn("{task.description}"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        task = bar.add_task("", total=None)
+        with bar:
+            yield lambda done, total, path: bar.update(
+                task, completed=done, total=total, description=path.rpartition("/")[2]
+            )
+    else:
+        began = last = time.monotonic()
+
+        def line(done: int, total: int, path: str) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last > PLAIN_INTERVAL_S or done == total:
+                last = now
+                left = (now - began) * (total / done - 1)
+                console.print(
+                    f"{done}/{total} files, {left:.0f} s left: {path}",
+                    markup=False, highlight=False, soft_wrap=True,
+                )  # fmt: skip
+
+        yield line

@@ -47,6 +47,20 @@ class Block:
     lines: int
 
 
+def split_first_line(block: Block) -> tuple[bytes, Block]:
+    """The first line of a file that is not blank, and the lines after it; the blank ones before it are
+    left to be counted there."""
+    rest, blank = block.data, 0
+    first = b""
+    while rest:
+        first, _, rest = rest.partition(b"\n")
+        if first.strip():
+            break
+        blank += 1
+    data = b"\n" * blank + rest if blank else rest
+    return first.removesuffix(b"\r"), Block(block.first_line + 1, data, block.lines - 1)
+
+
 class SourceReader:
     """Iterates over the blocks of one file; `sha256` (of the file as it lies on disk) after the last.
 
@@ -60,6 +74,8 @@ class SourceReader:
         self.sha256 = ""
         self.bytes_read = 0
         """Bytes of the file on disk consumed so far."""
+        self.unended_line: int | None = None
+        """The last line, if no newline ends it."""
 
     def __iter__(self) -> Iterator[Block]:
         try:
@@ -142,6 +158,7 @@ class SourceReader:
                 data = data.removeprefix(_BOM)
             if not data.endswith(b"\n"):
                 data += b"\n"  # the file's last line
+                self.unended_line = line + data.count(b"\n") - 1
             lines = data.count(b"\n")
             yield Block(line, data, lines)
             line += lines

@@ -17,6 +17,7 @@ def rejects_path(source: SourceFile | FileEntry, path: str) -> str:
 
 
 def rejects_csv(rows: list[tuple[str, Reject]]) -> bytes:
+    """Rejected lines, each with the path of its source file, as the CSV that is kept of them."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)  # ended by CRLF, it quotes a text that holds a CR
     writer.writerow(["file", "line", "reason", "text"])

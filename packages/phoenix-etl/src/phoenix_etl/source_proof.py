@@ -26,7 +26,7 @@ from phoenix_etl.errors import SourceError
 from phoenix_etl.inventory import SourceFile
 from phoenix_etl.normalize import available_at
 from phoenix_etl.parsing import sniff_header
-from phoenix_etl.reading import Block, SourceReader
+from phoenix_etl.reading import Block, SourceReader, split_first_line
 
 _DECIMALS = (Kind.PRICE, Kind.SIZE, Kind.PRICE_8, Kind.AMOUNT)
 
@@ -122,11 +122,11 @@ class _TextReader:
         """One table for each block; lines of another width have their line number alone."""
         for block in SourceReader(self._source.location, self._source.path):
             if not self._columns:
-                first, _, rest = block.data.partition(b"\n")
-                line = first.removesuffix(b"\r").decode("utf-8", "backslashreplace")
+                first, rest = split_first_line(block)
+                line = first.decode("utf-8", "backslashreplace")
                 self._columns, header = sniff_header(self._source.spec, line, self._source.path)
                 if header:
-                    block = Block(block.first_line + 1, rest, block.lines - 1)
+                    block = rest
             if block.lines:
                 yield self._split(block)
 

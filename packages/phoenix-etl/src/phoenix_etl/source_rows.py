@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
-from phoenix_schemas.datasets import DatasetSpec
+from phoenix_schemas.datasets import Availability, DatasetSpec
 from phoenix_schemas.timestamps import NS_PER_DAY, day_start, utc_day
 
 from phoenix_etl.arrays import mask_array, numbers
@@ -33,7 +33,7 @@ from phoenix_etl.parsing import (
     sniff_header,
     written_decimals,
 )
-from phoenix_etl.reading import Block, SourceReader
+from phoenix_etl.reading import Block, SourceReader, split_first_line
 from phoenix_etl.spilled_rows import Spill, SpillWriter
 from phoenix_etl.trade_totals import TradeSum, TradeTotals, trade_target
 
@@ -100,6 +100,8 @@ class _Tally:
     off_tick: int = 0
     first_ts: int | None = None
     last_ts: int | None = None
+    has_own_row: bool = False
+    """Whether a row is of the period of the file's name."""
     days: dict[dt.date, int] = field(default_factory=dict)
     reasons: dict[str, int] = field(default_factory=dict)
     replaced: dict[dt.date, TradeSum] = field(default_factory=dict)
@@ -150,7 +152,15 @@ def read_source(
         header, unit = stream.has_header, stream.unit or "s"
     if not stream.has_begun:
         raise SourceError(f"{file.path}: empty, not even a header; download it again")
+    if rejects and rejects[-1].line == reader.unended_line:
+        cells = rejects[-1].text.count(",") + 1
+        if cells < stream.columns:
+            raise SourceError(
+                f"{file.path}:{reader.unended_line}: cut off, its last line has {cells} of "
+                f"{stream.columns} columns and no end; download it again"
+            )
     _check_reject_share(tally, rejects, file.path, options)
+    _check_period(tally, file)
     report = FileReport(
         path=file.path,
         sha256=reader.sha256,
@@ -187,6 +197,8 @@ class _FileStream:
         self._options = options
         self._blocks = iter(reader)
         self.has_header = False
+        self.columns = 0
+        """How many the file has."""
         self.unit: str | None = None
         self._parser: BlockParser | None = None
         self._normalizer: Normalizer | None = None
@@ -219,16 +231,17 @@ class _FileStream:
 
     def _start(self, block: Block) -> Block:
         """Read the header, if there is one; the block without it."""
-        first, _, rest = block.data.partition(b"\n")
-        text = first.removesuffix(b"\r").decode("utf-8", "backslashreplace")
+        first, rest = split_first_line(block)
+        text = first.decode("utf-8", "backslashreplace")
         columns, self.has_header = sniff_header(self._file.spec, text, self._file.path)
-        second = rest.partition(b"\n")[0] if self.has_header else first
+        self.columns = len(columns)
+        second = rest.data.lstrip().partition(b"\n")[0] if self.has_header else first
         row = second.removesuffix(b"\r").decode("utf-8", "backslashreplace")
         written = written_decimals(columns, row)
         self._parser = BlockParser(columns, self._options.precisions, written)
         if not self.has_header:
             return block
-        return Block(block.first_line + 1, rest, block.lines - 1)
+        return rest
 
     def _normalizer_for(self, unit: str) -> Normalizer:
         context = FileContext(
@@ -298,6 +311,7 @@ def _route(
     tally.first_ts = first if tally.first_ts is None else min(tally.first_ts, first)
     tally.last_ts = last if tally.last_ts is None else max(tally.last_ts, last)
     tally.inversions += _inversions(tally, table, file.spec.key)
+    tally.has_own_row |= _has_own_row(file, ts_event, ts_init)
 
     first_known, last_known = int(ts_init.min()), int(ts_init.max())
     keep = np.ones(table.num_rows, bool)
@@ -331,6 +345,25 @@ def _route(
         part = table.filter(mask_array(day_of == number))
         spills.write(utc_day(number * NS_PER_DAY), part, tally)
     return len(ts_init)
+
+
+def _has_own_row(file: SourceFile, ts_event: np.ndarray, ts_init: np.ndarray) -> bool:
+    begin, end = file.span_ns
+    if file.spec.availability is Availability.AT_CLOCK:
+        return bool(((ts_event >= begin) & (ts_event < end)).any())
+    # Rows of periods, known at their end: the last one's is the midnight after the file's day.
+    return bool(((ts_init > begin) & (ts_init <= end)).any())
+
+
+def _check_period(tally: _Tally, file: SourceFile) -> None:
+    """Refuse a file all of whose rows are of other days than its name says."""
+    if tally.first_ts is None or tally.last_ts is None or tally.has_own_row:
+        return
+    days = sorted({utc_day(tally.first_ts).isoformat(), utc_day(tally.last_ts).isoformat()})
+    raise SourceError(
+        f"{file.path}: holds {' to '.join(days)}, its name says {file.date_key}; rename it or "
+        "download it again"
+    )
 
 
 def _inversions(tally: _Tally, table: pa.Table, key: tuple[str, ...]) -> int:

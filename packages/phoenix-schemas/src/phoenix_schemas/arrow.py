@@ -194,7 +194,10 @@ def bar_instrument(bar_type: str) -> str:
 
 
 def catalog_type(name: str) -> CatalogType:
-    """A catalog type by name; SchemaError lists the known ones."""
+    """A catalog type by name.
+
+    Raises SchemaError, which lists the known ones, for another name.
+    """
     found = CATALOG_TYPES.get(name)
     if found is None:
         raise SchemaError(f"type must be one of {', '.join(CATALOG_TYPES)} (was {name!r})")

@@ -34,6 +34,8 @@ def parse_utc(text: str) -> int:
 
     A date alone is its midnight; no offset means UTC; any other offset is refused.
 
+    Raises SchemaError for text that is no such time, or not in the calendar.
+
     >>> parse_utc("2024-02-01")
     1706745600000000000
     >>> parse_utc("2024-02-01T00:00:00.000000001Z") - parse_utc("2024-02-01 00:00:00")

@@ -69,7 +69,8 @@ def load_yaml[T](path: Path | str, type_: type[T]) -> T:
     """Settings of type `type_` from a YAML file.
 
     Raises ConfigError with file, line and path into the file for text that is not YAML, an unknown
-    or missing or repeated key, a wrong type or a value out of range.
+    or missing or repeated key, a wrong type or a value out of range. A rule of the type itself (a
+    ValueError of its `__post_init__`) is said of the key that its message begins with.
     """
     path = Path(path)
     try:
@@ -83,6 +84,8 @@ def load_yaml[T](path: Path | str, type_: type[T]) -> T:
 
 def parse_yaml[T](text: str, type_: type[T], *, source: str) -> T:
     """Settings of type `type_` from YAML text; `source` names it in errors.
+
+    Raises ConfigError as [load_yaml][] does.
 
     >>> class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ...     taker_bps: float
@@ -141,6 +144,10 @@ def _explain(message: str, data: Any, type_: type, source: str, node: yaml.Node 
     elif missing := re.fullmatch(r"Object missing required field `(.+)`", problem):
         text = f"key {missing.group(1)!r} is missing"
     else:
+        rule = re.match(r"\w+", problem)
+        if rule is not None and rule[0] in fields:  # a rule of ours begins with the key it is about
+            path, parts = f"{path}.{rule[0]}", [*parts, rule[0]]
+            return f"{_place(source, node, parts)}: at {path}: {problem}"
         found, value = _value_at(data, parts)
         problem = re.sub(r", got `.*`$", "", problem).replace("`", "")
         if accepted := _choices(owner):
@@ -148,8 +155,14 @@ def _explain(message: str, data: Any, type_: type, source: str, node: yaml.Node 
         text = problem[:1].lower() + problem[1:]
         if found and "(was " not in text:  # a rule of ours says so itself
             text += f', was "{value}"' if isinstance(value, str) else f", was {value!r}"
+        if text.startswith("expected array") and isinstance(value, str):
+            text += f"; write [{value}]"
+    return f"{_place(source, node, parts)}: at {path}: {text}"
+
+
+def _place(source: str, node: yaml.Node | None, parts: list[str | int]) -> str:
     line = _line_at(node, parts)
-    return f"{source}{f':{line}' if line else ''}: at {path}: {text}"
+    return f"{source}:{line}" if line else source
 
 
 def _is_struct(type_: Any) -> bool:

@@ -185,11 +185,40 @@ def check_positive(name: str, value: object, typical: str) -> float:
     phoenix_signals.errors.ParameterError: half_life_bars must be a finite number above 0 (was 0); \
 typical: 60
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < NUMBER_MAX:
+    if not isinstance(value, int | float) or not is_number(value) or value <= 0:
         raise ParameterError(
             f"{name} must be a finite number above 0 (was {value!r}); typical: {typical}"
         )
     return value
+
+
+def check_windows(config: Any, *names: str) -> None:
+    """Check the windows of a config under the names of its own fields, and `z_min_count` with them.
+
+    >>> from types import SimpleNamespace
+    >>> check_windows(SimpleNamespace(oi_window_rows=20, z_min_count=30), "oi_window_rows")
+    Traceback (most recent call last):
+    phoenix_signals.errors.ParameterError: z_min_count must be at most oi_window_rows 20 (was 30); \
+typical: 30
+    """
+    least = check_count("z_min_count", config.z_min_count, 1, "30")
+    for name in names:
+        window = check_count(name, getattr(config, name), 2, "600")
+        if least > window:
+            raise ParameterError(
+                f"z_min_count must be at most {name} {window} (was {least}); typical: 30"
+            )
+
+
+def is_number(value: object) -> bool:
+    """Whether a parameter is a finite number; a bool or text is none.
+
+    >>> is_number(0.5), is_number(None), is_number("5"), is_number(True)
+    (True, False, False, False)
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return -NUMBER_MAX < value < NUMBER_MAX
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> str:

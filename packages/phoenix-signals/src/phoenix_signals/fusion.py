@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from phoenix_signals.errors import (
     NUMBER_MAX,
@@ -21,6 +21,7 @@ from phoenix_signals.errors import (
     check_count,
     check_positive,
     check_time,
+    is_number,
     number_error,
 )
 from phoenix_signals.estimator import Estimator
@@ -73,7 +74,12 @@ class EnsembleFusion(Estimator):
         gain: float = 1.0,
         z_clip: float = 3.0,
     ) -> None:
-        self.weights = _finite("weights", tuple(weights))
+        self.weights = _finite("weights", weights)
+        if not isinstance(max_ages_ns, tuple | list):
+            raise ParameterError(
+                f"max_ages_ns must be a tuple, one age per weight (was {max_ages_ns!r}); "
+                "typical: two periods of the factor's clock"
+            )
         self.max_ages_ns = tuple(max_ages_ns)
         if 0.0 in self.weights:
             raise ParameterError("weights must not hold 0 (was 0); leave the factor out")
@@ -178,20 +184,20 @@ class KalmanFusion(Estimator):
         drift_variance_per_s: float = 1e-3,
         initial_variance: float = 1.0,
     ) -> None:
-        self.noise_variances = _finite("noise_variances", tuple(noise_variances))
+        self.noise_variances = _finite("noise_variances", noise_variances)
         for variance in self.noise_variances:
             check_positive("noise_variances", variance, "1")
         self.loadings = (
             (1.0,) * len(self.noise_variances)
             if loadings is None
-            else _finite("loadings", tuple(loadings))
+            else _finite("loadings", loadings)
         )
         if len(self.loadings) != len(self.noise_variances):
             raise ParameterError(
                 f"loadings must have one number per factor, {len(self.noise_variances)} "
                 f"(was {len(self.loadings)}); leave them out for 1 each"
             )
-        if not 0.0 <= drift_variance_per_s < NUMBER_MAX:
+        if not is_number(drift_variance_per_s) or drift_variance_per_s < 0.0:
             raise ParameterError(
                 "drift_variance_per_s must be a number of at least 0 "
                 f"(was {drift_variance_per_s}); typical: 0.001"
@@ -243,12 +249,12 @@ class KalmanFusion(Estimator):
         )
 
 
-def _finite(name: str, values: tuple[float, ...]) -> tuple[float, ...]:
-    if not values or not all(-NUMBER_MAX < value < NUMBER_MAX for value in values):
+def _finite(name: str, values: Any) -> tuple[float, ...]:
+    if not isinstance(values, tuple | list) or not values or not all(map(is_number, values)):
         raise ParameterError(
-            f"{name} must be one finite number per factor (was {values}); typical: 1 each"
+            f"{name} must be one finite number per factor (was {values!r}); typical: 1 each"
         )
-    return values
+    return tuple(values)
 
 
 def _check_row(ts_ns: int, z: Sequence[float | None], last: int | None, factors: int) -> None:

@@ -324,6 +324,10 @@ class MicroPrice(Estimator):
     __slots__ = ("table", "value")
 
     def __init__(self, table: MicroPriceTable) -> None:
+        if not isinstance(table, MicroPriceTable):
+            raise ParameterError(
+                f"table must be a MicroPriceTable (was {table!r}); fit it with batch.fit_micro_price"
+            )
         self.table = table
         self.value: float | None = None
 

@@ -89,6 +89,7 @@ class Vpin(Estimator):
 
     def update(self, ts_ns: int, amount_raw: int, side: int) -> bool:
         """Take a trade; True when it closed a bucket, so that the value is a new one."""
+        check_raw("amount_raw", amount_raw, 1)
         closed = self._clock.update(ts_ns, amount_raw, side)
         if not closed:
             return False

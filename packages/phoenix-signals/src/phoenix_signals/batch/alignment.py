@@ -37,6 +37,10 @@ def quote_before(
 
     Twin of [QuoteBefore][phoenix_signals.liquidity.QuoteBefore].
 
+    Units: nanoseconds.
+    Returns: int64, one row number per trade.
+    Raises: time going back in either column raises InputError with the row.
+
     >>> quote_before([10, 20, 20], [10, 20, 21]).tolist()
     [-1, 0, 2]
     """

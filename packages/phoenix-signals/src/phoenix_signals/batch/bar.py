@@ -6,7 +6,14 @@ import numpy as np
 import pyarrow as pa
 from phoenix_schemas.signal_records import BarLpiSignal, Validity
 
-from phoenix_signals.batch.columns import Bars, Depth, Quotes, depth_snapshots, table_of
+from phoenix_signals.batch.columns import (
+    Bars,
+    Depth,
+    Quotes,
+    check_columns,
+    depth_snapshots,
+    table_of,
+)
 from phoenix_signals.batch.pressure import bar_lpi, standardized
 from phoenix_signals.engines.bar_lpi import BarLpiConfig
 from phoenix_signals.engines.protocol import scaled
@@ -27,6 +34,7 @@ def bar_lpi_engine(
     >>> bar_lpi_engine(bars, quotes, config=config)["imbalance"].to_pylist()
     [0.5]
     """
+    check_columns(config, bars=bars, quotes=quotes, depth=depth)
     ts_ns, rows = bars.ts_ns, len(bars)
     flags = np.zeros(rows, dtype=np.int64)
     at = np.searchsorted(quotes.ts_ns, ts_ns, side="right") - 1

@@ -51,11 +51,16 @@ def time_clock(
 ) -> Buckets:
     """Twin of [TimeClock][phoenix_signals.clocks.TimeClock].
 
+    Units: nanoseconds; amounts in any one raw unit.
+    Returns: the closed buckets as columns, amounts int64; the open one is not among them.
+    Raises: time going back, a non-positive amount or a side other than +1, -1 raises InputError
+        with the row; max_gap_ns below interval_ns raises ParameterError.
+
     >>> time_clock([3, 25], [5, 1], [1, -1], interval_ns=10).ts_close_ns.tolist()
     [10, 20]
     """
     TimeClock(interval_ns, max_gap_ns)
-    ts, amount, is_buy = checked_trades(ts_ns, amount_raw, side)
+    ts, amount, is_buy = checked_trades(ts_ns, amount_raw, side, "amount_raw")
     if len(ts) == 0:
         return _join([])
     index = ts // interval_ns
@@ -100,14 +105,17 @@ def volume_clock(
 ) -> Buckets:
     """Twin of [VolumeClock][phoenix_signals.clocks.VolumeClock].
 
+    Units: `size_raw` and `bucket_raw` in lots of 10^-size_precision.
+    Returns: the closed buckets as columns, amounts int64; the open one is not among them.
+    Raises: time going back, a non-positive size or a side other than +1, -1 raises InputError
+        with the row.
+
     >>> buckets = volume_clock([1, 2], [7, 15], [1, -1], bucket_raw=10, bucket_mode="split")
     >>> buckets.buy_raw.tolist(), buckets.sell_raw.tolist(), buckets.row.tolist()
     ([7, 0], [3, 10], [1, 1])
     """
     VolumeClock(bucket_raw, bucket_mode, max_gap_ns)
-    return _amount_clock(
-        *checked_trades(ts_ns, size_raw, side), bucket_raw, bucket_mode, max_gap_ns
-    )
+    return amount_clock(*checked_trades(ts_ns, size_raw, side), bucket_raw, bucket_mode, max_gap_ns)
 
 
 def notional_clock(
@@ -122,13 +130,18 @@ def notional_clock(
 ) -> Buckets:
     """Twin of [NotionalClock][phoenix_signals.clocks.NotionalClock].
 
+    Units: `bucket_raw` in 10^-(price_precision + size_precision) of the quote asset.
+    Returns: the closed buckets as columns, amounts int64; the open one is not among them.
+    Raises: time going back, a non-positive price or size or a side other than +1, -1 raises
+        InputError with the row.
+
     >>> notional_clock([1, 2], [99, 99], [10, 5], [1, -1], bucket_raw=1_000).buy_raw.tolist()
     [990]
     """
     NotionalClock(bucket_raw, bucket_mode, max_gap_ns)
     ts, size, is_buy = checked_trades(ts_ns, size_raw, side)
     amount = notional(price_raw, size)
-    return _amount_clock(ts, amount, is_buy, bucket_raw, bucket_mode, max_gap_ns)
+    return amount_clock(ts, amount, is_buy, bucket_raw, bucket_mode, max_gap_ns)
 
 
 def notional(price_raw: ArrayLike, size_raw: ArrayLike) -> Ints:
@@ -149,20 +162,25 @@ def notional(price_raw: ArrayLike, size_raw: ArrayLike) -> Ints:
 
 
 def checked_trades(
-    ts_ns: ArrayLike, size_raw: ArrayLike, side: ArrayLike
+    ts_ns: ArrayLike, size_raw: ArrayLike, side: ArrayLike, name: str = "size_raw"
 ) -> tuple[Ints, Ints, Any]:
+    """Times, sizes and who bought, of trades that can be; `name` is that of the sizes in messages.
+
+    >>> checked_trades([1, 2], [5, 3], [1, -1])
+    (array([1, 2]), array([5, 3]), array([ True, False]))
+    """
     ts = time_column(ts_ns)
-    size = raw_column("size_raw", size_raw, len(ts))
+    size = raw_column(name, size_raw, len(ts))
     if len(size) and size.min() <= 0:
         row = int(np.argmax(size <= 0))
-        raise InputError(f"size_raw must be above 0 (was {size[row]} at row {row})")
+        raise InputError(f"{name} must be above 0 (was {size[row]} at row {row})")
     sides = raw_column("side", side, len(ts))
     is_buy = sides == BUY
     known = is_buy | (sides == SELL)
     if not known.all():
         row = int(np.argmin(known))
         raise InputError(f"side must be +1 or -1 (was {sides[row]} at row {row})")
-    _check_sum("size_raw", float(size.astype(np.float64).sum()))
+    _check_sum(name, float(size.astype(np.float64).sum()))
     return ts, size, is_buy
 
 
@@ -174,7 +192,7 @@ def _check_sum(name: str, total: float) -> None:
         )
 
 
-def _amount_clock(
+def amount_clock(
     ts: Ints,
     amount: Ints,
     is_buy: NDArray[np.bool_],
@@ -182,6 +200,12 @@ def _amount_clock(
     bucket_mode: BucketMode,
     max_gap_ns: int,
 ) -> Buckets:
+    """Buckets of checked trades by amount.
+
+    >>> trades = checked_trades([1, 2], [7, 15], [1, -1])
+    >>> amount_clock(*trades, 10, "split", HOUR_NS).sell_raw.tolist()
+    [3, 10]
+    """
     parts = []
     buckets_of = _split_buckets if bucket_mode == "split" else _whole_buckets
     cuts = [0, *(np.flatnonzero(np.diff(ts) > max_gap_ns) + 1).tolist(), len(ts)]

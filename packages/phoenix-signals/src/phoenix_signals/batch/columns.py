@@ -7,8 +7,8 @@ the precision cannot hold is refused, never rounded. Time is `ts_init`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any, Self
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
@@ -17,10 +17,20 @@ from numpy.typing import NDArray
 from phoenix_schemas.signal_records import SCHEMAS, SignalRecord
 
 from phoenix_signals.clocks import BUY, SELL
-from phoenix_signals.errors import NUMBER_MAX, InputError, time_column
+from phoenix_signals.errors import (
+    NUMBER_MAX,
+    InputError,
+    ParameterError,
+    check_count,
+    raw_column,
+    time_column,
+)
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+
+Precisions = tuple[int, int]
+"""Decimals of prices and of sizes."""
 
 MAX_DIGITS = 18
 """Decimal digits that always fit in int64."""
@@ -29,19 +39,54 @@ MAX_DIGITS = 18
 class Columns:
     """Columns of equal length, times first and never going back."""
 
+    __slots__ = ()
+
+    FOLDER: ClassVar[str]
+    """Folder of the catalog whose tables these columns are made from."""
+
     def __post_init__(self) -> None:
-        arrays = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        arrays = self.arrays()
+        for name, array in arrays.items():
+            if not isinstance(array, np.ndarray):
+                raise InputError(
+                    f"{name} must be a numpy array (was {type(array).__name__}); "
+                    "convert it with np.asarray"
+                )
         rows = len(time_column(arrays["ts_ns"]))
         for name, array in arrays.items():
             if len(array) != rows:
                 raise InputError(f"{name} must have {rows} rows like ts_ns (was {len(array)})")
+            if name.endswith("_raw"):
+                raw_column(name, array)
 
     def __len__(self) -> int:
         return len(self.ts_ns)  # type: ignore[attr-defined]
 
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The columns by name."""
+        names = [f.name for f in fields(self) if f.name != "precisions"]  # type: ignore[arg-type]
+        return {name: getattr(self, name) for name in names}
+
     def before(self, row: int) -> Self:
         """The first `row` rows."""
-        return type(self)(**{f.name: getattr(self, f.name)[:row] for f in fields(self)})  # type: ignore[arg-type]
+        return replace(self, **{name: array[:row] for name, array in self.arrays().items()})  # type: ignore[type-var]
+
+    @classmethod
+    def _read(cls, table: pa.Table, *names: str) -> list[pa.ChunkedArray]:
+        """Columns of a table of the catalog, `ts_init` first."""
+        wanted = ("ts_init", *names)
+        told = f"{cls.__name__}.from_catalog must get an Arrow table of data/{cls.FOLDER}"
+        if not isinstance(table, pa.Table):
+            raise InputError(
+                f"{told} (was {type(table).__name__}); read it with pyarrow.parquet.read_table"
+            )
+        missing = [name for name in wanted if name not in table.column_names]
+        if missing:
+            raise InputError(
+                f"{told} (was one without {', '.join(missing)}, with "
+                f"{', '.join(table.column_names)}); check the folder"
+            )
+        return [table[name] for name in wanted]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +98,11 @@ class Trades(Columns):
     size_raw: Ints
     side: NDArray[Any]
 
+    precisions: Precisions | None = field(default=None, kw_only=True)
+    """Decimals of prices and of sizes, where known: a batch engine refuses those of another config."""
+
+    FOLDER: ClassVar = "trades/<instrument id>"
+
     def __post_init__(self) -> None:
         Columns.__post_init__(self)
         _require("price_raw", self.price_raw > 0, "be above 0")
@@ -61,12 +111,29 @@ class Trades(Columns):
 
     @classmethod
     def from_catalog(cls, table: pa.Table, price_precision: int, size_precision: int) -> Self:
-        """From a table of `data/trades/<instrument id>`."""
+        """From a table of `data/trades/<instrument id>`, at the precisions of the config.
+
+        Raises:
+            InputError: no such table, or a value that the precision cannot hold; nothing is rounded.
+
+        >>> from decimal import Decimal
+        >>> table = pa.table({
+        ...     "ts_init": pa.array([7], pa.timestamp("ns", tz="UTC")),
+        ...     "price": [Decimal("60000.10")],
+        ...     "size": [Decimal("0.002")],
+        ...     "aggressor_side": ["SELL"],
+        ... })
+        >>> trades = Trades.from_catalog(table, price_precision=2, size_precision=3)
+        >>> trades.price_raw, trades.size_raw, trades.side
+        (array([6000010]), array([2]), array([-1], dtype=int8))
+        """
+        ts_ns, price, size, side = cls._read(table, "price", "size", "aggressor_side")
         return cls(
-            times(table["ts_init"]),
-            integers(table["price"], price_precision),
-            integers(table["size"], size_precision),
-            sides(table["aggressor_side"]),
+            times(ts_ns),
+            integers(price, price_precision),
+            integers(size, size_precision),
+            sides(side),
+            precisions=(price_precision, size_precision),
         )
 
 
@@ -80,6 +147,11 @@ class Quotes(Columns):
     bid_size_raw: Ints
     ask_size_raw: Ints
 
+    precisions: Precisions | None = field(default=None, kw_only=True)
+    """Decimals of prices and of sizes, where known: a batch engine refuses those of another config."""
+
+    FOLDER: ClassVar = "quotes/<instrument id>"
+
     def __post_init__(self) -> None:
         Columns.__post_init__(self)
         _require("bid_raw", self.bid_raw > 0, "be above 0")
@@ -89,13 +161,29 @@ class Quotes(Columns):
 
     @classmethod
     def from_catalog(cls, table: pa.Table, price_precision: int, size_precision: int) -> Self:
-        """From a table of `data/quotes/<instrument id>`."""
+        """From a table of `data/quotes/<instrument id>`, at the precisions of the config.
+
+        Raises:
+            InputError: no such table, or a value that the precision cannot hold; nothing is rounded.
+
+        >>> from decimal import Decimal
+        >>> price, size = [Decimal("60000.10")], [Decimal("0.002")]
+        >>> table = pa.table({
+        ...     "ts_init": pa.array([7], pa.timestamp("ns", tz="UTC")),
+        ...     "bid_price": price, "ask_price": price, "bid_size": size, "ask_size": size,
+        ... })
+        >>> Quotes.from_catalog(table, price_precision=2, size_precision=3).bid_raw
+        array([6000010])
+        """
+        names = ("bid_price", "ask_price", "bid_size", "ask_size")
+        ts_ns, bid, ask, bid_size, ask_size = cls._read(table, *names)
         return cls(
-            times(table["ts_init"]),
-            integers(table["bid_price"], price_precision),
-            integers(table["ask_price"], price_precision),
-            integers(table["bid_size"], size_precision),
-            integers(table["ask_size"], size_precision),
+            times(ts_ns),
+            integers(bid, price_precision),
+            integers(ask, price_precision),
+            integers(bid_size, size_precision),
+            integers(ask_size, size_precision),
+            precisions=(price_precision, size_precision),
         )
 
 
@@ -110,6 +198,11 @@ class Bars(Columns):
     close_raw: Ints
     volume_raw: Ints
 
+    precisions: Precisions | None = field(default=None, kw_only=True)
+    """Decimals of prices and of sizes, where known: a batch engine refuses those of another config."""
+
+    FOLDER: ClassVar = "bars/<bar type>"
+
     def __post_init__(self) -> None:
         Columns.__post_init__(self)
         low = np.minimum(self.open_raw, self.close_raw)
@@ -123,9 +216,17 @@ class Bars(Columns):
     @classmethod
     def from_catalog(cls, table: pa.Table, price_precision: int, size_precision: int) -> Self:
         """From a table of `data/bars/<bar type>`."""
-        prices = [integers(table[n], price_precision) for n in ("open", "high", "low", "close")]
-        volume = integers(table["volume"], size_precision)
-        return cls(times(table["ts_init"]), prices[0], prices[1], prices[2], prices[3], volume)
+        ts_ns, *prices, volume = cls._read(table, "open", "high", "low", "close", "volume")
+        open_, high, low, close = (integers(price, price_precision) for price in prices)
+        return cls(
+            times(ts_ns),
+            open_,
+            high,
+            low,
+            close,
+            integers(volume, size_precision),
+            precisions=(price_precision, size_precision),
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,6 +237,8 @@ class Depth(Columns):
     percentage: Floats
     notional: Floats
 
+    FOLDER: ClassVar = "custom/BinanceBookDepthPct/<instrument id>"
+
     def __post_init__(self) -> None:
         Columns.__post_init__(self)
         known = (self.notional >= 0.0) & (self.notional < NUMBER_MAX)
@@ -144,11 +247,8 @@ class Depth(Columns):
     @classmethod
     def from_catalog(cls, table: pa.Table) -> Self:
         """From a table of `data/custom/BinanceBookDepthPct/<instrument id>`."""
-        return cls(
-            times(table["ts_init"]),
-            floats(table["percentage"]),
-            floats(table["notional"]),
-        )
+        ts_ns, percentage, notional = cls._read(table, "percentage", "notional")
+        return cls(times(ts_ns), floats(percentage), floats(notional))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,6 +259,8 @@ class Metrics(Columns):
     open_interest: Floats
     long_short_ratio: Floats
 
+    FOLDER: ClassVar = "custom/BinanceOiMetrics/<instrument id>"
+
     def __post_init__(self) -> None:
         Columns.__post_init__(self)
         bad = (self.open_interest < 0.0) | (self.open_interest >= NUMBER_MAX)
@@ -167,11 +269,9 @@ class Metrics(Columns):
     @classmethod
     def from_catalog(cls, table: pa.Table) -> Self:
         """From a table of `data/custom/BinanceOiMetrics/<instrument id>`."""
-        return cls(
-            times(table["ts_init"]),
-            floats(table["sum_open_interest"]),
-            floats(table["count_long_short_ratio"]),
-        )
+        names = ("sum_open_interest", "count_long_short_ratio")
+        ts_ns, open_interest, ratio = cls._read(table, *names)
+        return cls(times(ts_ns), floats(open_interest), floats(ratio))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -181,6 +281,8 @@ class Funding(Columns):
     ts_ns: Ints
     rate: Floats
 
+    FOLDER: ClassVar = "custom/BinanceFundingRate/<instrument id>"
+
     def __post_init__(self) -> None:
         Columns.__post_init__(self)
         _require("rate", np.abs(self.rate) < NUMBER_MAX, "be a finite number")
@@ -188,7 +290,51 @@ class Funding(Columns):
     @classmethod
     def from_catalog(cls, table: pa.Table) -> Self:
         """From a table of `data/custom/BinanceFundingRate/<instrument id>`."""
-        return cls(times(table["ts_init"]), floats(table["rate"]))
+        ts_ns, rate = cls._read(table, "rate")
+        return cls(times(ts_ns), floats(rate))
+
+
+class Precise(Protocol):
+    """A config that names its precisions."""
+
+    @property
+    def price_precision(self) -> int: ...  # as in every config
+    @property
+    def size_precision(self) -> int: ...  # as in every config
+
+
+def check_columns(config: Precise, **given: Columns | None) -> None:
+    """Refuse columns of another kind than their name says, or of other precisions than the config.
+
+    >>> none = np.empty(0, dtype=np.int64)
+    >>> check_columns(None, trades=Funding(none, none))
+    Traceback (most recent call last):
+    phoenix_signals.errors.InputError: trades must be Trades (was Funding); \
+make them with batch.Trades.from_catalog
+    """
+    for name, columns in given.items():
+        kind, is_optional = _KINDS[name]
+        if columns is None and is_optional:
+            continue
+        if not isinstance(columns, kind):
+            raise InputError(
+                f"{name} must be {kind.__name__} (was {type(columns).__name__}); "
+                f"make them with batch.{kind.__name__}.from_catalog"
+            )
+        precisions = getattr(columns, "precisions", None)
+        if precisions not in (None, (config.price_precision, config.size_precision)):
+            raise ParameterError(
+                f"{name} must have the config's price_precision {config.price_precision} and "
+                f"size_precision {config.size_precision} (was {precisions[0]} and {precisions[1]}); "
+                "give from_catalog and the config the same"
+            )
+
+
+_KINDS: dict[str, tuple[type[Columns], bool]] = {
+    "trades": (Trades, False), "quotes": (Quotes, False), "bars": (Bars, False),
+    "depth": (Depth, True), "metrics": (Metrics, True), "funding": (Funding, True),
+}  # fmt: skip
+"""Kind of the columns of each name, and whether they may be left out."""
 
 
 def times(column: pa.ChunkedArray) -> Ints:
@@ -207,9 +353,10 @@ def integers(column: pa.ChunkedArray, precision: int) -> Ints:
     >>> integers(pa.chunked_array([pa.array([Decimal("71799.36")])]), 2)
     array([7179936])
     """
+    check_count("precision", precision, 0, "that of the instrument, 2")
     try:
         decimals = column.cast(pa.decimal128(MAX_DIGITS, precision))
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise InputError(
             f"values must have at most {precision} decimals and fit in {MAX_DIGITS} digits "
             f"(was: {error}); take the precision of the instrument"
@@ -239,6 +386,8 @@ def sides(column: pa.ChunkedArray) -> NDArray[np.int8]:
     array([ 1, -1], dtype=int8)
     """
     parts = []
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
     for chunk in column.chunks:
         names = chunk.dictionary.to_pylist()
         codes = np.array([{"BUY": BUY, "SELL": SELL}.get(n, 0) for n in names], dtype=np.int8)

@@ -7,7 +7,16 @@ import pyarrow as pa
 from phoenix_schemas.signal_records import PhoenixSignal
 
 from phoenix_signals.batch.clocks import notional_clock
-from phoenix_signals.batch.columns import Depth, Floats, Ints, Metrics, Trades, last_known, table_of
+from phoenix_signals.batch.columns import (
+    Depth,
+    Floats,
+    Ints,
+    Metrics,
+    Trades,
+    check_columns,
+    last_known,
+    table_of,
+)
 from phoenix_signals.batch.pressure import composite_lpi
 from phoenix_signals.batch.rolling import zscore_mean_std
 from phoenix_signals.engines.composite import CompositeLpiConfig
@@ -30,6 +39,7 @@ def composite_lpi_engine(
     >>> composite_lpi_engine(trades, config=config)["fsi"].to_pylist()
     [0.6666666666666666]
     """
+    check_columns(config, trades=trades, depth=depth, metrics=metrics)
     buckets = notional_clock(
         trades.ts_ns,
         trades.price_raw,

@@ -29,6 +29,12 @@ def rolling_covariance(
 ) -> Matrix:
     """Twin of [RollingCovariance][phoenix_signals.covariance.RollingCovariance].
 
+    Units: those of x, squared.
+    Returns: float64 of shape (rows, assets, assets), one matrix per row; NaN where the value is
+        None; warm-up: `min_count` vectors (default: a full window).
+    Raises: a NaN or infinity anywhere raises InputError with the row. asset_count below 1 or
+        window_count below 2 raises ParameterError; a vector of another length raises InputError.
+
     >>> rolling_covariance([[1, 1], [3, -1]], asset_count=2, window_count=2)[-1]
     array([[ 1., -1.],
            [-1.,  1.]])
@@ -41,6 +47,12 @@ def ew_covariance(
     x: ArrayLike, *, asset_count: int, half_life_count: float, min_count: int = 1
 ) -> Matrix:
     """Twin of [EwCovariance][phoenix_signals.covariance.EwCovariance].
+
+    Units: those of x, squared.
+    Returns: float64 of shape (rows, assets, assets), one matrix per row; NaN where the value is
+        None; warm-up: `min_count` vectors (default 1).
+    Raises: a NaN or infinity anywhere raises InputError with the row. half_life_count of 0 or
+        below raises ParameterError; a vector of another length raises InputError.
 
     >>> ew_covariance([[0, 0], [4, 2]], asset_count=2, half_life_count=1)[-1]
     array([[4., 2.],
@@ -71,6 +83,13 @@ def shrinkage_covariance(
 ) -> Matrix:
     """Twin of [ShrinkageCovariance][phoenix_signals.covariance.ShrinkageCovariance].
 
+    Units: those of x, squared.
+    Returns: float64 of shape (rows, assets, assets), one matrix per row; NaN where the value is
+        None; warm-up: `min_count` vectors (default: a full window).
+    Raises: a NaN or infinity anywhere raises InputError with the row. without scikit-learn the
+        constructor raises ParameterError that names the extra; window_count below 2 raises
+        ParameterError; a vector of another length InputError.
+
     >>> x = [[1.0, 0.0], [-1.0, 0.0], [0.0, 2.0], [0.0, -2.0]]
     >>> shrinkage_covariance(x, asset_count=2, window_count=4)[-1]
     array([[1.20833333, 0.        ],
@@ -85,6 +104,13 @@ def hayashi_yoshida(
     ts_ns: ArrayLike, asset: ArrayLike, price: ArrayLike, *, asset_count: int
 ) -> Matrix:
     """Twin of [HayashiYoshida][phoenix_signals.covariance.HayashiYoshida].
+
+    Units: squared log returns over the time observed.
+    Returns: float64 of shape (rows, assets, assets), one matrix per price; NaN where the value is
+        None; warm-up: two prices, at different times, of every asset.
+    Raises: a price that is not positive and finite raises InputError. an asset outside
+        0..asset_count-1, a price that is not positive or time going back raises InputError.
+        Microstructure noise (bid-ask bounce) inflates the diagonal: use mids.
 
     >>> rows = hayashi_yoshida([0, 0, 2, 3], [0, 1, 0, 1], [1, 1, np.e, np.e], asset_count=2)
     >>> rows[-1]

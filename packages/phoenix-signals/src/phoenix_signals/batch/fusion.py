@@ -26,6 +26,13 @@ def ensemble_fusion(
 ) -> Floats:
     """Twin of [EnsembleFusion][phoenix_signals.fusion.EnsembleFusion]; z has shape (rows, factors).
 
+    Units: z-scores in, a number in (-1, 1) out.
+    Returns: float64, one value per row; NaN where the value is None; warm-up: `min_factors` fresh
+        factors; fewer at any later time give None again.
+    Raises: infinity, a row of another length or time going back raises InputError with the row;
+        weights that are empty or 0 or max_ages_ns of another length raise ParameterError. NaN
+        stands for the stream's None, where that may be.
+
     >>> z = [[1.0, np.nan], [np.nan, -1.0]]
     >>> ensemble_fusion([0, 5], z, weights=(1.0, 3.0), max_ages_ns=(10, 10)).round(4).tolist()
     [0.7616, -0.4621]
@@ -59,6 +66,13 @@ def kalman_fusion(
     """Twin of [KalmanFusion][phoenix_signals.fusion.KalmanFusion]; z has shape (rows, factors).
 
     A recursion in which every step needs the one before: it runs row by row here too.
+
+    Units: z-scores in; `drift_variance_per_s` in squared z per second.
+    Returns: KalmanState of float64 columns, one entry per row; NaN where the value is None;
+        warm-up: the first observation.
+    Raises: infinity, a row of another length or time going back raises InputError with the row;
+        variances not above 0 or lengths that differ raise ParameterError. NaN stands for the
+        stream's None, where that may be.
 
     >>> z = [[1.0, np.nan], [np.nan, 1.0]]
     >>> state = kalman_fusion([0, 10**9], z, noise_variances=(1.0, 1.0), drift_variance_per_s=0.0)

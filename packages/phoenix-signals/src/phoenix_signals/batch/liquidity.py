@@ -18,6 +18,11 @@ Floats = NDArray[np.float64]
 def spread_bps(bid: ArrayLike, ask: ArrayLike) -> Floats:
     """Twin of [SpreadBps][phoenix_signals.liquidity.SpreadBps].
 
+    Units: basis points.
+    Returns: float64, one value per quote; NaN where the value is None.
+    Raises: a crossed quote or a price not above 0 raises InputError with the row; a locked quote
+        has spread 0.
+
     >>> spread_bps([99.99], [100.01]).round(9).tolist()
     [2.0]
     """
@@ -32,6 +37,11 @@ def quoted_depth(
 ) -> Floats:
     """Twin of [QuotedDepth][phoenix_signals.liquidity.QuotedDepth].
 
+    Units: the quote asset.
+    Returns: float64, one value per quote; NaN where the value is None.
+    Raises: a crossed quote, a price not above 0 or a negative size raises InputError with the
+        row.
+
     >>> quoted_depth([100.0], [101.0], [2.0], [1.0]).tolist()
     [301.0]
     """
@@ -43,6 +53,12 @@ def depth_within(
     ts_ns: ArrayLike, percentage: ArrayLike, notional: ArrayLike, *, depth_pct: float = 5.0
 ) -> Floats:
     """Twin of [DepthWithin][phoenix_signals.liquidity.DepthWithin].
+
+    Units: the quote asset; percentages in percent.
+    Returns: float64, one value per row of bookDepth; NaN where the value is None; warm-up: one
+        snapshot with both sides.
+    Raises: time going back, a level twice at one time or a negative notional raises InputError
+        with the row.
 
     >>> depth_within([0, 0, 0], [-2.0, -1.0, 1.0], [90.0, 40.0, 50.0], depth_pct=1.0).tolist()
     [nan, nan, 90.0]
@@ -56,6 +72,12 @@ def nobi(
     ts_ns: ArrayLike, percentage: ArrayLike, notional: ArrayLike, *, depth_pct: float = 5.0
 ) -> Floats:
     """Twin of [DepthImbalance][phoenix_signals.liquidity.DepthImbalance].
+
+    Units: none, in [-1, 1].
+    Returns: float64, one value per row of bookDepth; NaN where the value is None; warm-up: one
+        snapshot with both sides.
+    Raises: time going back, a level twice at one time or a negative notional raises InputError
+        with the row.
 
     >>> nobi([0, 0], [-1.0, 1.0], [75.0, 25.0], depth_pct=1.0).tolist()
     [nan, 0.5]
@@ -74,6 +96,12 @@ def ldr(
     side: liquidity.Side = "bid",
 ) -> Floats:
     """Twin of [LiquidityDepletion][phoenix_signals.liquidity.LiquidityDepletion].
+
+    Units: none.
+    Returns: float64, one value per row of bookDepth; NaN where the value is None; warm-up: one
+        snapshot.
+    Raises: time going back, the level twice at one time or a negative notional raises InputError
+        with the row.
 
     >>> ldr([0, 0, 30], [-1.0, -2.0, -1.0], [80.0, 90.0, 60.0]).tolist()
     [1.0, 1.0, 0.75]
@@ -133,6 +161,11 @@ def _both_sides(
 
 def source_age(ts_ns: ArrayLike, is_source: ArrayLike) -> Floats:
     """Twin of [SourceAge][phoenix_signals.liquidity.SourceAge].
+
+    Units: nanoseconds.
+    Returns: float64, one value per event; NaN where the value is None; warm-up: the first record
+        of the source.
+    Raises: time going back raises InputError with the row.
 
     >>> source_age([100, 130], [1, 0]).tolist()
     [0.0, 30.0]

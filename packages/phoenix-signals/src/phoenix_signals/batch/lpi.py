@@ -24,6 +24,7 @@ from phoenix_signals.batch.columns import (
     Metrics,
     Quotes,
     Trades,
+    check_columns,
     depth_snapshots,
     table_of,
 )
@@ -74,6 +75,9 @@ def lpi_engine(
     >>> table["spread"].to_pylist()
     [0.0009995002498750624]
     """
+    check_columns(
+        config, trades=trades, quotes=quotes, depth=depth, metrics=metrics, funding=funding
+    )
     closes = _closes(trades, quotes, config)
     impulse_raw, impulses = _impulses(trades, quotes, closes, config)
     rows = len(closes.ts_ns)

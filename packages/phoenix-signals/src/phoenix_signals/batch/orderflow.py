@@ -36,6 +36,11 @@ _MOVES = 100_000
 def svi(ts_ns: ArrayLike, size_raw: ArrayLike, side: ArrayLike, *, window_ns: int) -> Floats:
     """Twin of [SignedVolumeImbalance][phoenix_signals.orderflow.SignedVolumeImbalance].
 
+    Units: none, in [-1, 1]; sizes in integer raw units, so the sums are exact.
+    Returns: float64, one value per trade; NaN where the value is None.
+    Raises: time going back, a non-positive size or a side other than +1, -1 raises InputError
+        with the row.
+
     >>> svi([0, 4, 12], [5, 3, 1], [1, 1, -1], window_ns=10).tolist()
     [nan, nan, 0.5]
     """
@@ -49,6 +54,11 @@ def ofi(
     bid_raw: ArrayLike, ask_raw: ArrayLike, bid_size_raw: ArrayLike, ask_size_raw: ArrayLike
 ) -> Floats:
     """Twin of [OrderFlowImbalance][phoenix_signals.orderflow.OrderFlowImbalance].
+
+    Units: integer raw size units.
+    Returns: float64, one value per quote; NaN where the value is None; warm-up: one quote.
+    Raises: a crossed quote, a price not above 0 or a negative size raises InputError with the
+        row.
 
     >>> ofi([100, 100], [101, 102], [5, 7], [5, 9]).tolist()
     [nan, 7.0]
@@ -68,6 +78,11 @@ def ofi_sum(
     window_ns: int,
 ) -> Floats:
     """Twin of [OrderFlowImbalanceSum][phoenix_signals.orderflow.OrderFlowImbalanceSum].
+
+    Units: integer raw size units; exact.
+    Returns: float64, one value per quote; NaN where the value is None.
+    Raises: time going back, a crossed quote, a price not above 0 or a negative size raises
+        InputError with the row.
 
     >>> ofi_sum([0, 4, 12], [9, 9, 9], [10, 10, 10], [5, 9, 10], [5, 5, 5], window_ns=10).tolist()
     [nan, nan, 5.0]
@@ -114,6 +129,10 @@ def _warm(ts: Ints, window_ns: int, values: Floats) -> Floats:
 def obi(bid_size: ArrayLike, ask_size: ArrayLike) -> Floats:
     """Twin of [QueueImbalance][phoenix_signals.orderflow.QueueImbalance].
 
+    Units: none, in [-1, 1].
+    Returns: float64, one value per quote; NaN where the value is None.
+    Raises: a negative, NaN or infinite size raises InputError with the row.
+
     >>> obi([3.0, 0.0], [1.0, 0.0]).tolist()
     [0.5, nan]
     """
@@ -128,6 +147,11 @@ def weighted_mid(
     bid: ArrayLike, ask: ArrayLike, bid_size: ArrayLike, ask_size: ArrayLike
 ) -> Floats:
     """Twin of [WeightedMid][phoenix_signals.orderflow.WeightedMid].
+
+    Units: those of the prices.
+    Returns: float64, one value per quote; NaN where the value is None.
+    Raises: a crossed quote, a price not above 0 or a negative size raises InputError with the
+        row.
 
     >>> weighted_mid([100.0], [101.0], [3.0], [1.0]).tolist()
     [100.75]
@@ -148,6 +172,11 @@ def micro_price(
     table: MicroPriceTable,
 ) -> Floats:
     """Twin of [MicroPrice][phoenix_signals.orderflow.MicroPrice].
+
+    Units: those of the prices.
+    Returns: float64, one value per quote; NaN where the value is None.
+    Raises: a crossed quote, a price not above 0 or a negative size raises InputError with the
+        row.
 
     >>> table = MicroPriceTable(tick_size=1.0, adjustment=((-0.25, 0.0, 0.25),))
     >>> micro_price([100.0], [101.0], [9.0], [1.0], table=table).tolist()
@@ -253,6 +282,10 @@ def _no_micro_price() -> InputError:
 
 def fsi(buy_raw: ArrayLike, sell_raw: ArrayLike) -> Floats:
     """Twin of [ForcedSellingIntensity][phoenix_signals.orderflow.ForcedSellingIntensity].
+
+    Units: none, in [0, 1]; notionals in integer raw units.
+    Returns: float64, one value per bucket; NaN where the value is None.
+    Raises: a negative amount raises InputError with the row.
 
     >>> fsi([25, 0], [75, 0]).tolist()
     [0.75, nan]

@@ -36,6 +36,14 @@ def liquidation_pressure(
 ) -> PressureValue[Floats]:
     """Twin of [LiquidationPressure][phoenix_signals.pressure.LiquidationPressure].
 
+    Units: impulse in quote currency; liquidity and `min_scale` in one unit of the caller's
+        choice, `min_scale` being half a tick in that unit (it keeps the z of a spread that is
+        pinned at one tick from exploding). LPI in standard deviations.
+    Returns: PressureValue of float64 columns, one row per bucket; NaN where the value is None;
+        warm-up: `min_count` buckets, for P and for L each.
+    Raises: infinity raises InputError with the row; liquidity_mode other than signed or additive
+        raises ParameterError. NaN stands for the stream's None, where that may be.
+
     >>> impulse, spread = [0.0, 10.0, -10.0, 50.0], [1e-4, 1e-4, 1e-4, 3e-4]
     >>> liquidation_pressure(impulse, spread, window_count=10, min_count=3).lpi.round(3).tolist()
     [nan, nan, -0.674, 13.035]
@@ -62,6 +70,13 @@ def exhaustion(
 ) -> ExhaustionValue[Floats]:
     """Twin of [Exhaustion][phoenix_signals.pressure.Exhaustion].
 
+    Units: standard deviations; higher means more exhausted.
+    Returns: ExhaustionValue of float64 columns, one row per bucket; NaN where the value is None;
+        warm-up: an LPI in this bucket and in the one before, `min_count` such changes, and a
+        relief.
+    Raises: infinity raises InputError with the row. NaN stands for the stream's None, where that
+        may be.
+
     >>> lpi, relief = [0.0, 4.0, 5.0, 1.0], [0.5] * 4
     >>> exhaustion(lpi, relief, window_count=10, min_count=2).exh.round(3).tolist()
     [nan, nan, 1.174, 1.624]
@@ -86,6 +101,12 @@ def leverage_prior(
     lambda_f: float = 1.0,
 ) -> Floats:
     """Twin of [LeveragePrior][phoenix_signals.pressure.LeveragePrior].
+
+    Units: standard deviations.
+    Returns: float64, one value per row; NaN where the value is None; warm-up: `min_count` rows of
+        each.
+    Raises: infinity or a negative open interest raises InputError with the row. NaN stands for
+        the stream's None, where that may be.
 
     >>> leverage_prior(
     ...     [100.0, 110.0, 120.0], [np.nan] * 3, oi_window_rows=5, min_count=2,
@@ -117,6 +138,12 @@ def composite_lpi(
 ) -> Floats:
     """Twin of [CompositeLpi][phoenix_signals.pressure.CompositeLpi].
 
+    Units: none; lpi lies in [0, 1]. Without depletion (LDR >= 1) it cannot pass 0.7.
+    Returns: float64, one value per bucket; NaN where the value is None; warm-up: `min_count`
+        buckets.
+    Raises: FSI or imbalance outside [0, 1], LDR negative or not finite raises InputError with the
+        row. NaN stands for the stream's None, where that may be.
+
     >>> fsi, imbalance, ldr = [0.5, 0.5, 0.9], [0.0, 0.0, 0.8], [0.5] * 3
     >>> composite_lpi(fsi, imbalance, ldr, window_count=10, min_count=2).round(4).tolist()
     [nan, 0.15, 0.763]
@@ -143,6 +170,13 @@ def bar_lpi(
     z_clip: float = 10.0,
 ) -> Floats:
     """Twin of [BarLpi][phoenix_signals.pressure.BarLpi].
+
+    Units: volume in base units, spread in basis points of the mid, `min_scale` (half a tick over
+        the mid) in basis points too; imbalance in [-1, 1]; lpi in standard deviations.
+    Returns: float64, one value per bar; NaN where the value is None; warm-up: `min_count` bars
+        with volume, and as many with a spread.
+    Raises: a negative volume or spread, infinity, or an imbalance outside [-1, 1] raises
+        InputError with the row. NaN stands for the stream's None, where that may be.
 
     >>> volume, spread, imbalance = [1.0, 2.0, 8.0], [1.0] * 3, [0.5] * 3
     >>> bar_lpi(volume, spread, imbalance, lookback_bars=10, min_count=2).round(4).tolist()

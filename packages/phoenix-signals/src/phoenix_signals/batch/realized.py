@@ -17,6 +17,13 @@ Floats = NDArray[np.float64]
 def realized_measures(price: ArrayLike, *, window_returns: int) -> Realized[Floats]:
     """Twin of [RealizedMeasures][phoenix_signals.realized.RealizedMeasures].
 
+    Units: variances of log returns over the window (n periods); volatility is their root; the
+        share has none.
+    Returns: Realized of float64 columns, one row per price; NaN where the value is None; warm-up:
+        n returns, so n + 1 prices.
+    Raises: a price not above 0, NaN or infinite raises InputError with the row; window_returns
+        below 3 raises ParameterError.
+
     >>> realized_measures([100.0, 101.0, 100.0, 101.0], window_returns=3).variance.round(8).tolist()
     [nan, nan, nan, 0.00029703]
     """
@@ -38,6 +45,11 @@ def realized_measures(price: ArrayLike, *, window_returns: int) -> Realized[Floa
 
 def realized_correlation(price_1: ArrayLike, price_2: ArrayLike, *, window_returns: int) -> Floats:
     """Twin of [RealizedCorrelation][phoenix_signals.realized.RealizedCorrelation].
+
+    Units: none, in [-1, 1].
+    Returns: float64, one value per pair of prices; NaN where the value is None; warm-up: n
+        returns, so n + 1 pairs.
+    Raises: a price not above 0, NaN or infinite raises InputError with the row.
 
     >>> correlation = realized_correlation([1.0, 2.0, 1.0], [3.0, 6.0, 3.0], window_returns=2)
     >>> correlation.round(12).tolist()
@@ -65,6 +77,11 @@ def har_composite(
     weight_22: float = 1 / 3,
 ) -> Floats:
     """Twin of [HarComposite][phoenix_signals.realized.HarComposite].
+
+    Units: those of RV, per period.
+    Returns: float64, one value per period; NaN where the value is None; warm-up: 22 periods.
+    Raises: a negative, NaN or infinite variance raises InputError with the row; weights that are
+        negative or do not sum to 1 raise ParameterError.
 
     >>> har_composite([2.0] * 22).round(12).tolist()[-2:]
     [nan, 2.0]

@@ -34,6 +34,12 @@ def crowding(
 ) -> CrowdingValue[Floats]:
     """Twin of [Crowding][phoenix_signals.regime.Crowding].
 
+    Units: C in standard deviations.
+    Returns: CrowdingValue of float64 columns, one entry per row; NaN where the value is None;
+        warm-up: `min_count` of each part whose weight is not 0.
+    Raises: infinity, an open interest or ratio not above 0 raises InputError with the row. NaN
+        stands for the stream's None, where that may be.
+
     >>> nothing = [np.nan] * 3
     >>> crowding(
     ...     [1e-4, 1e-4, 2e-4], nothing, nothing, a2=0.0, a3=0.0, funding_window_rows=5, min_count=2
@@ -77,6 +83,11 @@ def taker_ratio(
 ) -> Floats:
     """Twin of [TakerRatio][phoenix_signals.regime.TakerRatio].
 
+    Units: standard deviations; above 0 takers buy more than usual.
+    Returns: float64, one value per row; NaN where the value is None; warm-up: `min_count` rows.
+    Raises: infinity or a ratio not above 0 raises InputError with the row. NaN stands for the
+        stream's None, where that may be.
+
     >>> taker_ratio([1.0, 1.0, 2.0], window_rows=5, min_count=2, z_kind="mean_std").round(4).tolist()
     [nan, 0.0, 1.4142]
     """
@@ -96,6 +107,12 @@ def toxicity_index(
     z_clip: float = 10.0,
 ) -> Floats:
     """Twin of [ToxicityIndex][phoenix_signals.regime.ToxicityIndex].
+
+    Units: standard deviations; spread and `min_scale` (half a tick) in one unit.
+    Returns: float64, one value per sample; NaN where the value is None; warm-up: `min_count`
+        samples of each.
+    Raises: a negative VPIN or spread, infinity raises InputError with the row. NaN stands for the
+        stream's None, where that may be.
 
     >>> toxicity_index(
     ...     [0.2, 0.2, 0.5], [1.0] * 3, window_count=5, min_count=2, z_kind="mean_std"
@@ -122,6 +139,12 @@ def flow_pressure(
     z_clip: float = 10.0,
 ) -> FlowPressureValue[Floats]:
     """Twin of [FlowPressure][phoenix_signals.regime.FlowPressure].
+
+    Units: standard deviations; positive is up.
+    Returns: FlowPressureValue of float64 columns, one row per sample; NaN where the value is
+        None; warm-up: `min_count` samples of each.
+    Raises: infinity raises InputError with the row. NaN stands for the stream's None, where that
+        may be.
 
     >>> flow = [0.0, 0.0, 1.0]
     >>> flow_pressure(
@@ -156,6 +179,12 @@ def volatility_regimes(
     hysteresis: float = 0.05,
 ) -> Floats:
     """Twin of [VolatilityRegimes][phoenix_signals.regime.VolatilityRegimes].
+
+    Units: none; any unit that stays the same for each input.
+    Returns: float64, one value per sample; NaN where the value is None; warm-up: `min_count`
+        samples of the variance.
+    Raises: a negative input, infinity raises InputError with the row. NaN stands for the stream's
+        None, where that may be.
 
     >>> nothing = [np.nan] * 4
     >>> volatility_regimes([1, 3, 2, 9], nothing, nothing, min_count=2).tolist()

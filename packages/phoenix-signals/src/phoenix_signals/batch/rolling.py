@@ -32,6 +32,11 @@ _HISTORY_BLOCK = 512
 def rolling_sum(x: ArrayLike, *, window_count: int) -> Floats:
     """Twin of [RollingSum][phoenix_signals.rolling.RollingSum].
 
+    Units: those of x.
+    Returns: float64, one value per row; NaN where the value is None; warm-up: a full window.
+    Raises: NaN or infinity raises InputError with the row. window_count below 2 raises
+        ParameterError.
+
     >>> rolling_sum([1.0, 2.0, 4.0], window_count=2).tolist()
     [nan, 3.0, 6.0]
     """
@@ -49,6 +54,12 @@ def rolling_mean_variance(
     x: ArrayLike, *, window_count: int, min_count: int | None = None
 ) -> MeanVariance[Floats]:
     """Twin of [RollingMeanVariance][phoenix_signals.rolling.RollingMeanVariance]: two columns.
+
+    Units: those of x, and their square.
+    Returns: MeanVariance of float64 columns, one entry per row; NaN where the value is None;
+        warm-up: `min_count` values (default: a full window).
+    Raises: NaN or infinity raises InputError with the row. window_count below 2 or min_count
+        outside 1..window_count raises ParameterError.
 
     >>> rolling_mean_variance([1.0, 2.0, 3.0, 4.0], window_count=3).mean.tolist()
     [nan, nan, 2.0, 3.0]
@@ -113,6 +124,12 @@ def ew_mean_variance(
     Values agree to 1e-12 of the largest term of the weighted sum, not of the sum itself: terms are
     added pairwise instead of one after the other.
 
+    Units: those of x, and their square.
+    Returns: MeanVariance of float64 columns, one entry per row; NaN where the value is None;
+        warm-up: `min_count` values (default 1).
+    Raises: NaN or infinity raises InputError with the row. half_life_count of 0 or below raises
+        ParameterError.
+
     >>> ew_mean_variance([0.0, 4.0], half_life_count=1).mean.tolist()
     [0.0, 2.0]
     """
@@ -153,6 +170,12 @@ def rolling_median_mad(
     Full windows are taken in blocks (see `phoenix_signals.batch.robust`), growing and very short
     ones one by one from a sorted list.
 
+    Units: those of x.
+    Returns: MedianMad of float64 columns, one entry per row; NaN where the value is None;
+        warm-up: `min_count` values (default: a full window).
+    Raises: NaN or infinity raises InputError with the row. window_count below 2 raises
+        ParameterError.
+
     >>> rolling_median_mad([7.0, 1.0, 2.0, 4.0, 100.0], window_count=4).mad.tolist()
     [nan, nan, nan, 1.5, 1.5]
     """
@@ -187,6 +210,13 @@ def zscore_mean_std(
 ) -> Floats:
     """Twin of [ZScoreMeanStd][phoenix_signals.rolling.ZScoreMeanStd].
 
+    Units: none; `min_scale` is in units of x, given with each value because half a tick over the
+        mid moves with the mid.
+    Returns: float64, one value per row; NaN where the value is None; warm-up: `min_count` values.
+    Raises: NaN or infinity raises InputError with the row. window_count below 2, min_count
+        outside 1..window_count or z_clip not above 0 raises ParameterError; a negative min_scale
+        raises InputError.
+
     >>> zscore_mean_std([1.0, 2.0, 3.0], window_count=3, min_count=2).round(4).tolist()
     [nan, 1.0, 1.2247]
     """
@@ -206,6 +236,13 @@ def zscore_median_mad(
     z_clip: float = 10.0,
 ) -> Floats:
     """Twin of [ZScoreMedianMad][phoenix_signals.rolling.ZScoreMedianMad].
+
+    Units: none; `min_scale` is in units of x, given with each value because half a tick over the
+        mid moves with the mid.
+    Returns: float64, one value per row; NaN where the value is None; warm-up: `min_count` values.
+    Raises: NaN or infinity raises InputError with the row. window_count below 2, min_count
+        outside 1..window_count or z_clip not above 0 raises ParameterError; a negative min_scale
+        raises InputError.
 
     >>> zscore_median_mad([1.0, 2.0, 3.0, 4.0, 9.0], window_count=5, min_count=5).round(4).tolist()
     [nan, nan, nan, nan, 4.0469]
@@ -242,6 +279,11 @@ def zscore(
 
 def percentile(x: ArrayLike, *, window_count: int | None = None, min_count: int = 30) -> Floats:
     """Twin of [Percentile][phoenix_signals.rolling.Percentile].
+
+    Units: none.
+    Returns: float64, one value per row; NaN where the value is None; warm-up: `min_count` values.
+    Raises: NaN or infinity raises InputError with the row. window_count below 2 raises
+        ParameterError.
 
     >>> percentile([3.0, 1.0, 2.0], min_count=1).round(4).tolist()
     [1.0, 0.5, 0.6667]

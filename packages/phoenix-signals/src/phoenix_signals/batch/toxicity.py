@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from phoenix_signals import toxicity
 from phoenix_signals.batch.alignment import hold
-from phoenix_signals.batch.clocks import Buckets, volume_clock
+from phoenix_signals.batch.clocks import Buckets, amount_clock, checked_trades
 from phoenix_signals.batch.rolling import rolling_mean_variance
 from phoenix_signals.clocks import HOUR_NS, check_fills
 from phoenix_signals.errors import InputError, column, number_error, raw_column, time_column
@@ -29,15 +29,19 @@ def vpin(
 ) -> Floats:
     """Twin of [Vpin][phoenix_signals.toxicity.Vpin]: one value per trade.
 
+    Units: none, in [0, 1]; amounts in integer raw units, base (size) or quote (notional).
+    Returns: float64, one value per trade; NaN where the value is None; warm-up: n buckets.
+    Raises: time going back, a non-positive amount or a side other than +1, -1 raises InputError
+        with the row.
+
     >>> vpin([0, 1], [15, 5], [1, -1], bucket_raw=10, window_buckets=2).tolist()
     [nan, 0.5]
     """
     toxicity.Vpin(bucket_raw, window_buckets, max_gap_ns)
-    buckets = volume_clock(
-        ts_ns, amount_raw, side, bucket_raw=bucket_raw, bucket_mode="split", max_gap_ns=max_gap_ns
-    )
+    checked = checked_trades(ts_ns, amount_raw, side, "amount_raw")
+    buckets = amount_clock(*checked, bucket_raw, "split", max_gap_ns)
     row, values = vpin_of_buckets(buckets, bucket_raw=bucket_raw, window_buckets=window_buckets)
-    return hold(row, values, len(np.asarray(ts_ns)))
+    return hold(row, values, len(checked[0]))
 
 
 def vpin_of_buckets(
@@ -45,7 +49,7 @@ def vpin_of_buckets(
 ) -> tuple[Ints, Floats]:
     """(row that closed it, VPIN) of each valid bucket of `volume_clock(..., bucket_mode="split")`.
 
-    >>> buckets = volume_clock([0, 1], [15, 5], [1, -1], bucket_raw=10, bucket_mode="split")
+    >>> buckets = amount_clock(*checked_trades([0, 1], [15, 5], [1, -1]), 10, "split", HOUR_NS)
     >>> vpin_of_buckets(buckets, bucket_raw=10, window_buckets=2)[1].tolist()
     [nan, 0.5]
     """
@@ -70,6 +74,12 @@ def bulk_vpin(
     max_gap_ns: int = HOUR_NS,
 ) -> Floats:
     """Twin of [BulkVpin][phoenix_signals.toxicity.BulkVpin]: one value per bar.
+
+    Units: none, in [0, 1]; volumes in integer raw units.
+    Returns: float64, one value per bar; NaN where the value is None; warm-up: one close,
+        `sigma_window_bars` dP, then n buckets.
+    Raises: time going back, a close not above 0 or a negative volume raises InputError with the
+        row; an unknown distribution, or Student-t without scipy, raises ParameterError.
 
     >>> closes = [100.0, 101.0, 100.0, 101.0, 100.0]
     >>> values = bulk_vpin(

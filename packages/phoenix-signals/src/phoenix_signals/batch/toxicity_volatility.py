@@ -21,6 +21,7 @@ from phoenix_signals.batch.columns import (
     Metrics,
     Quotes,
     Trades,
+    check_columns,
     depth_snapshots,
     table_of,
 )
@@ -100,6 +101,15 @@ def toxicity_volatility_features(
     >>> table["f1"].to_pylist()
     [None]
     """
+    check_columns(
+        config,
+        trades=trades,
+        quotes=quotes,
+        bars=bars,
+        depth=depth,
+        metrics=metrics,
+        funding=funding,
+    )
     ts_ns = bars.ts_ns
     unit = 10**config.price_precision
     prices = [x / unit for x in (bars.open_raw, bars.high_raw, bars.low_raw, bars.close_raw)]

@@ -22,6 +22,11 @@ def parkinson_variance(
 ) -> Floats:
     """Twin of [ParkinsonVariance][phoenix_signals.volatility.ParkinsonVariance].
 
+    Units: variance of log returns per bar.
+    Returns: float64, one value per bar; NaN where the value is None; warm-up: `window_bars` bars.
+    Raises: a bar with a price not above 0, or not low <= open, close <= high, raises InputError
+        with the row.
+
     >>> parkinson_variance([1, 1], [1, 1], [1, 1], [1, 1], window_bars=2).tolist()
     [nan, 0.0]
     """
@@ -36,6 +41,11 @@ def garman_klass_variance(
 ) -> Floats:
     """Twin of [GarmanKlassVariance][phoenix_signals.volatility.GarmanKlassVariance].
 
+    Units: variance of log returns per bar.
+    Returns: float64, one value per bar; NaN where the value is None; warm-up: `window_bars` bars.
+    Raises: a bar with a price not above 0, or not low <= open, close <= high, raises InputError
+        with the row.
+
     >>> garman_klass_variance([1, 1], [1, 1], [1, 1], [1, 1], window_bars=2).tolist()
     [nan, 0.0]
     """
@@ -48,6 +58,11 @@ def rogers_satchell_variance(
     open_: ArrayLike, high: ArrayLike, low: ArrayLike, close: ArrayLike, *, window_bars: int
 ) -> Floats:
     """Twin of [RogersSatchellVariance][phoenix_signals.volatility.RogersSatchellVariance].
+
+    Units: variance of log returns per bar.
+    Returns: float64, one value per bar; NaN where the value is None; warm-up: `window_bars` bars.
+    Raises: a bar with a price not above 0, or not low <= open, close <= high, raises InputError
+        with the row.
 
     >>> rogers_satchell_variance([1, 1], [1, 1], [1, 1], [1, 1], window_bars=2).tolist()
     [nan, 0.0]
@@ -68,6 +83,11 @@ def yang_zhang_variance(
     session_ns: int | None = None,
 ) -> Floats:
     """Twin of [YangZhangVariance][phoenix_signals.volatility.YangZhangVariance].
+
+    Units: variance of log returns per session.
+    Returns: float64, one value per bar; NaN where the value is None; warm-up: n + 1 sessions.
+    Raises: time going back, or a bar with a price not above 0, or not low <= open, close <= high,
+        raises InputError with the row; window_sessions below 2 raises ParameterError.
 
     >>> flat = [1.0, 1.0, 1.0]
     >>> yang_zhang_variance([1, 2, 3], flat, flat, flat, flat, window_sessions=2).tolist()
@@ -111,6 +131,11 @@ def _sessions(ts: Ints, bars: Bars, session_ns: int) -> tuple[Bars, Ints]:
 def close_to_close_variance(close: ArrayLike, *, window_bars: int) -> Floats:
     """Twin of [CloseToCloseVariance][phoenix_signals.volatility.CloseToCloseVariance].
 
+    Units: variance of log returns per bar.
+    Returns: float64, one value per bar; NaN where the value is None; warm-up: `window_bars` + 1
+        closes.
+    Raises: a close not above 0, NaN or infinite raises InputError with the row.
+
     >>> close_to_close_variance([100.0, 101.0, 100.0], window_bars=2).round(8).tolist()
     [nan, nan, 0.00019802]
     """
@@ -125,6 +150,12 @@ def close_to_close_variance(close: ArrayLike, *, window_bars: int) -> Floats:
 
 def ewma_variance(close: ArrayLike, *, half_life_bars: float, min_count: int = 1) -> Floats:
     """Twin of [EwmaVariance][phoenix_signals.volatility.EwmaVariance].
+
+    Units: variance of log returns per bar; the half-life counts bars.
+    Returns: float64, one value per bar; NaN where the value is None; warm-up: `min_count` returns
+        (default 1).
+    Raises: a close not above 0, NaN or infinite raises InputError with the row; a half-life of 0
+        or below raises ParameterError.
 
     >>> ewma_variance([100.0, 101.0, 101.0], half_life_bars=1).round(8).tolist()
     [nan, 9.901e-05, 4.95e-05]
@@ -154,6 +185,12 @@ def volatility_compression(
     min_count: int | None = None,
 ) -> Floats:
     """Twin of [VolatilityCompression][phoenix_signals.volatility.VolatilityCompression].
+
+    Units: none.
+    Returns: float64, one value per bar; NaN where the value is None; warm-up: `min_count` bars
+        (default: the long half-life, rounded up).
+    Raises: a bar with a price not above 0, or not low <= open, close <= high, raises InputError
+        with the row; half-lives not 0 < short < long raise ParameterError.
 
     >>> volatility_compression(
     ...     [1], [1], [1], [1], half_life_short_bars=1, half_life_long_bars=2, min_count=1
@@ -186,6 +223,11 @@ def compression_factor(
     z_clip: float = 10.0,
 ) -> Floats:
     """Twin of [CompressionFactor][phoenix_signals.volatility.CompressionFactor].
+
+    Units: none.
+    Returns: float64, one value per bar; NaN where the value is None; warm-up: that of VC, then
+        `min_count` values of it.
+    Raises: as VolatilityCompression and the z-score of z_kind.
 
     >>> flat = [1.0, 1.0]
     >>> compression_factor(

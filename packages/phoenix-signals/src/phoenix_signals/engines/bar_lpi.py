@@ -18,6 +18,7 @@ from phoenix_signals.errors import (
     check_positive,
     check_raw,
     check_time,
+    check_windows,
     size_error,
 )
 from phoenix_signals.estimator import Versioned
@@ -57,6 +58,7 @@ class BarLpiConfig:
         check_count("price_precision", self.price_precision, 0, "2, or 16 for Nautilus's raw")
         check_count("size_precision", self.size_precision, 0, "3, or 16 for Nautilus's raw")
         scaled("price_increment", self.price_increment, self.price_precision)
+        check_windows(self, "lookback_bars")
         BarLpi(self.lookback_bars, self.z_min_count, self.z_kind, self.z_clip)
         check_choice("imbalance", self.imbalance, ("l1", "depth_pct"))
         check_positive("depth_pct", self.depth_pct, "5.0")

@@ -16,6 +16,7 @@ from phoenix_signals.errors import (
     check_count,
     check_positive,
     check_time,
+    check_windows,
     size_error,
 )
 from phoenix_signals.estimator import Versioned
@@ -54,6 +55,7 @@ class CompositeLpiConfig:
     def __post_init__(self) -> None:
         check_count("price_precision", self.price_precision, 0, "2, or 16 for Nautilus's raw")
         check_count("size_precision", self.size_precision, 0, "3, or 16 for Nautilus's raw")
+        check_windows(self, "fsi_window_buckets", "oi_window_rows")
         CompositeLpi(self.fsi_window_buckets, self.z_min_count, self.z_clip)
         ZScoreMeanStd(self.oi_window_rows, self.z_min_count, self.z_clip)
         check_positive("depth_pct", self.depth_pct, "1.0")

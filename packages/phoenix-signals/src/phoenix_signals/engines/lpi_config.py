@@ -8,7 +8,14 @@ from typing import Literal
 
 from phoenix_signals.clocks import HOUR_NS, MINUTE_NS, SECOND_NS
 from phoenix_signals.engines.protocol import scaled
-from phoenix_signals.errors import ParameterError, check_choice, check_count, check_positive
+from phoenix_signals.errors import (
+    ParameterError,
+    check_choice,
+    check_count,
+    check_positive,
+    check_windows,
+    is_number,
+)
 from phoenix_signals.liquidity import ImpulseQuote
 from phoenix_signals.pressure import (
     LIQUIDITY_MODES,
@@ -52,19 +59,30 @@ class LpiConfig:
     not a dead one; a strategy's own gate on quote age may be tighter."""
     z_kind: PressureZKind = "median_mad"
     z_window_buckets: int = 600
+    """Window of every z but those of LEV; that of the changes of depth counts snapshots."""
     z_min_count: int = 30
+    """Values that a window must hold before there is a z."""
     z_clip: float = 10.0
+    """Every z is cut to +- this."""
     liquidity_mode: LiquidityMode = "signed"
+    """LPI = P + lambda_ld sgn(P) max(0, L); `additive`, as published, P + lambda_ld L."""
     lambda_ld: float = 1.0
+    """Weight of thin liquidity L in LPI."""
     lambda_liq: float = 1.0
+    """Weight of z(dD), returning depth, in EXH."""
     lambda_spr: float = 1.0
+    """Weight of -z(ds), a closing spread, in EXH when `use_depth` is off."""
     lambda_f: float = 1.0
+    """Weight of z(funding) in LEV; 0 leaves funding out."""
     use_open_interest: bool = True
     """Compute LEV at all."""
     oi_window_rows: int = 8640
+    """30 days of rows of 5 minutes, for z(open interest)."""
     oi_max_age_ns: int = 15 * MINUTE_NS
     funding_window_rows: int = 90
+    """30 days of settlements every 8 hours, for z(funding)."""
     rv_window_buckets: int = 60
+    """Squared returns of the mid, one per bucket, that sum to `rv`."""
     max_gap_ns: int = HOUR_NS
     """Behind a longer silence of trades and quotes the open bucket is discarded."""
 
@@ -75,9 +93,9 @@ class LpiConfig:
         check_choice("bucket_mode", self.bucket_mode, ("time", "notional"))
         check_count("bucket_interval_ns", self.bucket_interval_ns, 1, "10_000_000_000")
         scaled("bucket_notional", self.bucket_notional, self.notional_precision)
-        if not 0.0 <= self.eta_bps < 10_000.0:
+        if not is_number(self.eta_bps) or not 0.0 <= self.eta_bps < 10_000.0:
             raise ParameterError(
-                f"eta_bps must lie in [0, 10000) (was {self.eta_bps}); presets: 0 and 5"
+                f"eta_bps must lie in [0, 10000) (was {self.eta_bps!r}); presets: 0 and 5"
             )
         check_choice("impulse_quote", self.impulse_quote, ("strictly_before", "at_or_before"))
         check_positive("depth_pct", self.depth_pct, "5.0")
@@ -93,6 +111,7 @@ class LpiConfig:
                 f"max_gap_ns must be at least bucket_interval_ns {self.bucket_interval_ns} "
                 f"(was {self.max_gap_ns}); typical: one hour"
             )
+        check_windows(self, "z_window_buckets", "oi_window_rows", "funding_window_rows")
         standardizer(self.z_kind, self.z_window_buckets, self.z_min_count, self.z_clip)
 
     @property

@@ -73,10 +73,13 @@ def scaled(name: str, value: float, precision: int) -> int:
     >>> scaled("price_increment", 0.1, 2)
     10
     """
-    exact: Fraction = Fraction(str(value)) * 10**precision
+    try:
+        exact = Fraction(str(value)) * 10**precision
+    except ValueError:  # infinity, NaN, None
+        exact = Fraction(0)
     if exact.denominator != 1 or exact <= 0:
         raise ParameterError(
-            f"{name} must be a positive multiple of 10^-{precision} (was {value}); "
+            f"{name} must be a positive multiple of 10^-{precision} (was {value!r}); "
             "check the precision of the instrument"
         )
     return int(exact)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from phoenix_schemas.custom_data import (
     BinanceBookDepthPct,
@@ -20,13 +20,17 @@ from phoenix_signals.errors import (
     ParameterError,
     check_choice,
     check_count,
+    check_positive,
     check_raw,
     check_time,
+    check_windows,
+    is_number,
 )
 from phoenix_signals.estimator import Versioned
 from phoenix_signals.fusion import EnsembleFusion
 from phoenix_signals.liquidity import BPS, DepthWithin
 from phoenix_signals.orderflow import OrderFlowImbalance
+from phoenix_signals.pressure import check_weight
 from phoenix_signals.regime import (
     Crowding,
     FlowPressure,
@@ -103,6 +107,16 @@ class ToxicityVolatilityConfig:
         check_count("price_precision", self.price_precision, 0, "2, or 16 for Nautilus's raw")
         check_count("size_precision", self.size_precision, 0, "3, or 16 for Nautilus's raw")
         scaled("price_increment", self.price_increment, self.price_precision)
+        check_windows(self, "z_window_bars", "funding_window_rows", "metrics_window_rows")
+        check_count("vpin_window_buckets", self.vpin_window_buckets, 2, "50")
+        check_positive("theta_gain", self.theta_gain, "1")
+        weights: Any = self.theta_weights
+        if not isinstance(weights, tuple) or len(weights) != 2 or not all(map(is_number, weights)):
+            raise ParameterError(
+                f"theta_weights must be two finite numbers (was {weights!r}); typical: 1 each"
+            )
+        for name in ("a1", "a2", "a3"):
+            check_weight(name, getattr(self, name))
         if self.crowding_weight == 0.0:
             raise ParameterError("a1 + a2 + a3 must be above 0 (was 0); typical: 1 each")
         check_choice("vpin_unit", self.vpin_unit, ("base", "notional"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from phoenix_signals.errors import NUMBER_MAX, ParameterError, number_error
+from phoenix_signals.errors import NUMBER_MAX, ParameterError, is_number, number_error
 from phoenix_signals.rolling import ZKind, ZScoreMeanStd, ZScoreMedianMad, zscore
 
 PressureZKind = ZKind | Literal["none"]
@@ -46,7 +46,7 @@ def check_weight(name: str, weight: float) -> float:
     phoenix_signals.errors.ParameterError: lambda_ld must be a number of at least 0 (was -1.0); \
 typical: 1
     """
-    if isinstance(weight, bool) or not 0.0 <= weight < NUMBER_MAX:
+    if not is_number(weight) or weight < 0.0:
         raise ParameterError(f"{name} must be a number of at least 0 (was {weight!r}); typical: 1")
     return weight
 

@@ -8,6 +8,7 @@ from phoenix_signals.errors import (
     NUMBER_MAX,
     ParameterError,
     check_count,
+    is_number,
     size_error,
 )
 from phoenix_signals.estimator import Estimator
@@ -125,8 +126,8 @@ def check_share(name: str, value: float, typical: str) -> float:
     phoenix_signals.errors.ParameterError: spread_share must lie between 0 and 1 (was 95); \
 typical: 0.95
     """
-    if isinstance(value, bool) or not 0.0 < value < 1.0:
-        raise ParameterError(f"{name} must lie between 0 and 1 (was {value}); typical: {typical}")
+    if not is_number(value) or not 0.0 < value < 1.0:
+        raise ParameterError(f"{name} must lie between 0 and 1 (was {value!r}); typical: {typical}")
     return value
 
 

@@ -1,0 +1,97 @@
+"""Columns of a catalog: what they refuse, and what batch engines refuse of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from market import PRICE_PRECISION, SIZE_PRECISION, random_market
+from phoenix_signals import batch
+from phoenix_signals.errors import InputError, ParameterError
+from test_engine_lpi import lpi_config
+from test_engines import bar_config, composite_config, volatility_config
+
+MARKET = random_market(3, seconds=5.0, events=50)
+TRADES, QUOTES, BARS = MARKET.trades, MARKET.quotes, MARKET.bars
+CALLS = {
+    "lpi": lambda t, q, b: batch.lpi_engine(t, q, config=lpi_config()),
+    "composite": lambda t, q, b: batch.composite_lpi_engine(t, config=composite_config()),
+    "bar": lambda t, q, b: batch.bar_lpi_engine(b, q, config=bar_config()),
+    "volatility": lambda t, q, b: batch.toxicity_volatility_engine(
+        t, q, b, config=volatility_config()
+    ),
+    "features": lambda t, q, b: batch.toxicity_volatility_features(
+        t, q, b, config=volatility_config()
+    ),
+}
+USED = {
+    "lpi": "trades quotes", "composite": "trades", "bar": "quotes bars",
+    "volatility": "trades quotes bars", "features": "trades quotes bars",
+}  # fmt: skip
+
+
+def trades_table(**changes) -> pa.Table:
+    columns = {
+        "ts_init": pa.array([7], pa.timestamp("ns", tz="UTC")), "price": [Decimal("60000.10")],
+        "size": [Decimal("0.002")], "aggressor_side": ["SELL"],
+    }  # fmt: skip
+    return pa.table(columns | changes)
+
+
+@pytest.mark.parametrize("engine", CALLS)
+@pytest.mark.parametrize("name", ["trades", "quotes", "bars"])
+def test_columns_of_another_precision_than_the_config_are_refused_by_name(engine, name):
+    known = (PRICE_PRECISION, SIZE_PRECISION)
+    given = {
+        n: dataclasses.replace(c, precisions=known)
+        for n, c in (("trades", TRADES), ("quotes", QUOTES), ("bars", BARS))
+    }
+    CALLS[engine](*given.values())  # these are those of the config
+    given[name] = dataclasses.replace(given[name], precisions=(3, 3))
+    if name not in USED[engine].split():
+        CALLS[engine](*given.values())
+        return
+    with pytest.raises(ParameterError, match=rf"{name} must have .* 2 and .* 3 \(was 3 and 3\)"):
+        CALLS[engine](*given.values())
+
+
+def test_a_table_leaves_its_precisions_in_the_columns_and_their_parts():
+    trades = batch.Trades.from_catalog(trades_table(), 3, 4)
+    assert trades.precisions == trades.before(1).precisions == (3, 4)
+    assert (trades.price_raw.tolist(), trades.size_raw.tolist()) == ([60_000_100], [20])
+    assert TRADES.precisions is None, "nobody knows those of arrays"
+
+
+@pytest.mark.parametrize("engine", CALLS)
+def test_columns_in_the_wrong_place_are_named(engine):
+    first = USED[engine].split()[0]
+    with pytest.raises(InputError, match=f"{first} must be {first.title()} .was Bars|quotes must"):
+        CALLS[engine](BARS, BARS, BARS)
+    with pytest.raises(InputError, match=r"must be .* .was DataFrame.; make them with batch"):
+        CALLS[engine](*[pd.DataFrame()] * 3)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: batch.Trades.from_catalog(trades_table().drop_columns("price"), 2, 3),
+         "Arrow table of data/trades/<instrument id> (was one without price, with ts_init, size"),
+        (lambda: batch.Quotes.from_catalog(trades_table(), 2, 3), "without bid_price, ask_price"),
+        (lambda: batch.Funding.from_catalog(trades_table()), "data/custom/BinanceFundingRate"),
+        (lambda: batch.Trades.from_catalog(trades_table().to_pandas(), 2, 3),
+         "must get an Arrow table of data/trades/<instrument id> (was DataFrame); read it with"),
+        (lambda: batch.Trades.from_catalog(trades_table(), 0, 3), "at most 0 decimals"),
+        (lambda: batch.Trades.from_catalog(trades_table(), 2.0, 3), "precision must be an integer"),
+        (lambda: batch.Trades(*[[1]] * 4), "ts_ns must be a numpy array (was list)"),
+        (lambda: batch.Trades(np.array([1]), np.array([1.5]), np.array([1]), np.array([1])),
+         "price_raw must hold integers"),
+    ],
+)  # fmt: skip
+def test_tables_and_arrays_of_another_kind_are_refused(make, message):
+    with pytest.raises((InputError, ParameterError), match=re.escape(message)):
+        make()
