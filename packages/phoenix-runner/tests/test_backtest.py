@@ -24,6 +24,7 @@ from small_catalog import (
     bar_rows,
     quote,
     suite_values,
+    trade,
     write,
 )
 
@@ -167,6 +168,34 @@ def test_flat_funding_is_paid_at_each_boundary(tmp_path: Path) -> None:
     )
 
 
+def test_flat_funding_falls_at_its_own_interval(tmp_path: Path) -> None:
+    rows = [quote(START + i * MINUTE, "100.00", "100.10") for i in range(0, 9 * 60, 5)]
+    write(tmp_path / "c", "QuoteTick", rows)
+    result = run_probe(
+        tmp_path / "c", {"buy_at": 2},
+        time={"start_utc": "2024-01-28", "end_utc": "2024-01-28T09:00:00Z"},
+        funding={"mode": "flat", "interval_hours": 4},
+    )  # fmt: skip
+    # Long 0.1 over 04:00 and 08:00, at the default rate: 0.1 * 100.05 * 0.0001 each.
+    assert [(r["ts_ns"] - START, r["amount"]) for r in result.funding] == [
+        (4 * HOUR, "-0.00100050"), (8 * HOUR, "-0.00100050"),
+    ]  # fmt: skip
+
+
+def test_equity_starts_at_the_balance_of_the_suite_and_buys_no_more_than_it(quotes: Path) -> None:
+    universe = {"instrument_ids": ["BTCUSDT-PERP.BINANCE"], "leverage": 1}
+    rich, poor = (
+        run_probe(quotes, {"buy_at": 10}, universe={**universe, "starting_balances": [balance]})
+        for balance in ("250 USDT", "9 USDT")
+    )
+    assert rich.record.starting_equity == 250
+    assert rich.equity["equity"][0].as_py() == 250.0
+    assert rich.record.final_equity == 250 + rich.record.attribution.net
+    assert len(rich.fills) == 2
+    # 0.1 at 100.10 needs 10.01 of margin at leverage 1.
+    assert (poor.record.final_equity, poor.fills) == (9, [])
+
+
 def test_settled_funding_uses_the_archive_and_off_pays_nothing(tmp_path: Path) -> None:
     root = tmp_path / "c"
     rows = [quote(START + i * MINUTE, "100.00", "100.10") for i in range(0, 9 * 60, 5)]
@@ -208,20 +237,53 @@ def test_bars_do_not_move_a_market_that_has_quotes(tmp_path: Path) -> None:
     assert set(result.marks["mark"].to_pylist()) <= {None, 100.05}
 
 
-@pytest.mark.parametrize("window_ns", [15 * MINUTE, 24 * HOUR])
-def test_results_do_not_depend_on_the_window(quotes: Path, window_ns: int) -> None:
-    def outcome(window: int) -> list[Any]:
-        suite = suite_from(
-            suite_values(
-                quotes,
-                data={"include": ["QuoteTick"]},
-                strategy={"name": "probe_strategies:PROBE", "config": {"buy_at": 10}},
-                execution={"latency": {"insert_ms": 700}},
-            ),
-            source="test",
-        )
-        result = run_backtest(suite, START, START + HOUR, window_ns=window)
-        return [result.orders, result.fills, result.account, result.equity.to_pydict(),
-                result.marks.to_pydict(), result.record.attribution]  # fmt: skip
+@pytest.fixture(scope="module")
+def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """26 hours of quotes, trades, depth and bars, over a midnight and many windows."""
+    root = tmp_path_factory.mktemp("day") / "c"
+    minutes = range(26 * 60)
+    price = [100 + 3 * ((i // 47) % 5) for i in minutes]
+    write(root, "QuoteTick", [quote(START + i * MINUTE, f"{p}.00", f"{p}.10")
+                              for i, p in zip(minutes, price, strict=True)])  # fmt: skip
+    write(root, "TradeTick", [trade(START + i * MINUTE + 20 * SECOND, f"{p}.00", i=i)
+                              for i, p in zip(minutes, price, strict=True)])  # fmt: skip
+    write(root, "BinanceBookDepthPct", [
+        {"ts": START + i * MINUTE + 30 * SECOND, "percentage": side, "depth": 5.0, "notional": 500.0}
+        for i in minutes[::10] for side in (-1.0, 1.0)])  # fmt: skip
+    write(root, "Bar", bar_rows([f"{p}.00" for p in price]), BAR_TYPE)
+    return root
 
-    assert outcome(window_ns) == outcome(HOUR)
+
+@pytest.fixture(scope="module")
+def whole(day: Path) -> list[Any]:
+    return outcome_by_window(day, HOUR)
+
+
+def outcome_by_window(root: Path, window_ns: int) -> list[Any]:
+    suite = suite_from(
+        suite_values(
+            root,
+            data={"include": ["QuoteTick", "TradeTick", "Bar", "BinanceBookDepthPct"]},
+            strategy={"config": {"fast_bars": 5, "slow_bars": 20, "trade_size": "1"}},
+            execution={"latency": {"insert_ms": 700}, "trade_execution": True},
+            funding={"mode": "flat"},
+            trace={"decisions": True},
+            time={"start_utc": "2024-01-28T01:00:00Z", "end_utc": "2024-01-29T02:00:00Z",
+                  "warmup": "1h"},
+        ),
+        source="test",
+    )  # fmt: skip
+    section = suite.config.time
+    result = run_backtest(suite, section.start_ns, section.end_ns, window_ns=window_ns)
+    assert result.decisions is not None
+    return [result.orders, result.fills, result.account, result.equity.to_pydict(),
+            result.marks.to_pydict(), result.record.attribution, result.decisions.to_pydict(),
+            result.funding, result.rows, result.gaps, result.events]  # fmt: skip
+
+
+@pytest.mark.parametrize("window_ns", [7 * MINUTE, 5 * HOUR, 24 * HOUR, 48 * HOUR])
+def test_results_do_not_depend_on_the_window(day: Path, whole: list[Any], window_ns: int) -> None:
+    orders, fills = whole[:2]
+    assert len(fills) > 10
+    assert len(orders) == len(fills)
+    assert outcome_by_window(day, window_ns) == whole

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +25,13 @@ def suite(tmp_path: Path) -> Path:
     path = tmp_path / "suite.yaml"
     path.write_text(yaml.safe_dump(suite_values(tmp_path / "catalog")), "utf-8")
     return path
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bundles without their pages, which take longer to draw than these runs to do."""
+    monkeypatch.setattr("phoenix_runner.experiment.write_report", lambda folder: folder)
+    monkeypatch.setattr("phoenix_runner.variants.draw_variants", lambda folder: folder)
 
 
 def phoenix(capsys: pytest.CaptureFixture[str], *arguments: Any) -> tuple[int, str, str]:
@@ -88,7 +97,27 @@ def test_config_show_prints_a_suite_that_runs_the_same(
         (["run", "SUITE", "--set", "time.start_utc=2023-01-01", "--set",
           "time.end_utc=2023-01-02"], 3, "the catalog has it from 2024-01-28"),
         (["run", "SUITE", "--window", "7"], 2, "duration must carry a unit"),
-        (["run", "SUITE", "--window", "90s"], 2, "window must be whole minutes"),
+        (["run", "SUITE", "--window", "90s"], 2, "--window must be whole minutes (was 90s)"),
+        (["run", "SUITE", "--window", "0h"], 2, "--window must be longer than nothing (was 0h)"),
+        (["run", "SUITE", "--window", "1h,2h"], 2, "--window must be one duration (was 1h,2h)"),
+        (["run", "SUITE", "--scheduler", "tcp://x:1"], 2, "--scheduler must go with --executor dask"),
+        (["run", "SUITE", "--set", "universe.starting_balances=[0 USDT]"], 2, "more than nothing"),
+        (["run", "SUITE", "--set", "determinism_seed=99999999999999999999999"], 2, "expected int <="),
+        (["run", "SUITE", "--set", "strategy.name=broken_strategy:SPEC"], 2,
+         "strategy 'broken_strategy:SPEC' must be importable, but its module raised SyntaxError: "),
+        (["run", "SUITE", "--set", "strategy.name=planted_strategy:SPEC"], 2,
+         "its module raised RuntimeError: planted"),
+        (["decay", "SUITE", "--draws", "-1"], 2, "-1 is not in the range x>=100"),
+        (["decay", "SUITE", "--draws", "0"], 2, "0 is not in the range x>=100"),
+        (["decay", "SUITE", "--horizons", "1m,0s"], 2, "--horizons must be longer than nothing"),
+        (["features", "SUITE", "--horizons", "1m,60s"], 2, "--horizons must be named once (was 60s)"),
+        (["lookahead", "SUITE", "--warmups", "0s,foo"], 2, "--warmups: duration must carry a unit"),
+        (["contest", "SUITE", "--out", "FILE/x.html"], 1, "change --out"),
+        (["demo", "--dir", "FILE/x"], 1, "change --dir"),
+        (["costs", "SUITE", "--set", "output.dir=FILE/x"], 1, "change output.dir"),
+        (["decay", "SUITE", "--set", "output.dir=FILE/x"], 1, "change output.dir"),
+        (["run", "SUITE", "--set", "output.dir=FILE/x"], 1, "set output.dir"),
+        (["costs", "SUITE", "--set", "mode.kind=single"], 2, "mode.kind must be costs"),
         (["run"], 2, "Missing argument 'SUITE'"),
         (["frobnicate"], 2, "No such command"),
         (["report", "zzz"], 1, "no such run"),
@@ -106,11 +135,127 @@ def test_errors_are_one_line_with_their_exit_code(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "broken_strategy.py").write_text("def broken(:", "utf-8")
+    (tmp_path / "planted_strategy.py").write_text("raise RuntimeError('planted')", "utf-8")
+    (tmp_path / "FILE").write_text("no folder", "utf-8")
+    # Before any work: nothing is replayed, here or in a worker.
+    monkeypatch.setattr("phoenix_runner.backtest._run", _no_work)
     got, out, err = phoenix(capsys, *[suite if a == "SUITE" else a for a in arguments])
     assert (got, out) == (code, "")
     assert words in err
     assert err.count("\n") == 1
     assert not list(tmp_path.glob("runs/*"))
+
+
+def _no_work(*_arguments: Any, **_options: Any) -> None:
+    raise AssertionError("it must be refused before any work")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_disk_that_is_full_is_said_in_one_line(
+    suite: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = Path.write_bytes
+
+    def full(path: Path, content: bytes) -> int:
+        if path.name == "equity.parquet":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return whole(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    code, out, err = phoenix(capsys, "run", suite, "--quiet")
+    assert (code, out) == (1, "")
+    [line] = err.splitlines()
+    assert "equity.parquet: must be writable (No space left on device); free some space" in line
+    assert "defect" not in line
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_that_filled_nothing_says_what_stood_in_the_way(
+    suite: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # 0.01 BTC needs 400 USDT of margin.
+    code, out, _ = phoenix(
+        capsys, "run", suite, "--set", "universe.starting_balances=[1 USDT]", "--set",
+        "universe.leverage=1",
+    )  # fmt: skip
+    assert code == 0
+    assert re.search(
+        r"nothing was filled; most often in the way: rejected: INITIAL_MARGIN.* \(\d+ of \d+\)", out
+    )
+    assert "nothing was filled" not in phoenix(capsys, "run", suite)[1]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_options_of_many_runs_are_said_to_do_nothing_for_one(
+    suite: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = phoenix(capsys, "run", suite, "--workers", "2")
+    assert code == 0
+    assert "note: --workers and --executor are for suites of many runs" in err
+    assert phoenix(capsys, "run", suite, "--workers", "2", "--quiet") == (0, "", "")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_contest_takes_what_its_siblings_take(
+    suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = yaml.safe_load(suite.read_text("utf-8"))
+    values["output"]["suite_name"] = "other"
+    values["strategy"]["config"]["slow_bars"] = 6
+    other = tmp_path / "other.yaml"
+    other.write_text(yaml.safe_dump(values), "utf-8")
+    page = tmp_path / "contest.html"
+    code, out, _ = phoenix(
+        capsys, "contest", suite, other, "--out", page, "--json", "--quiet", "--executor", "local",
+        "--set", "execution.bar_execution.spread_bps=7",
+    )  # fmt: skip
+    assert code == 0
+    runs = json.loads(out)["runs"]
+    assert {run["bar_fills"]["spread_bps"] for run in runs.values()} == {7.0}
+    code, _, err = phoenix(capsys, "contest", suite, other, "--out", page, "--executor", "dask")
+    assert (code, err.count("\n")) == (0, 3)
+    assert err.startswith("note: --workers and --executor are for suites of many runs")
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_costs_of_a_suite_of_another_mode_take_settings_of_the_study(
+    suite: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    only = ["mode.fee_tiers=[VIP0]", "mode.spreads_bps=[1]", "mode.slippages_bps=[3]"]
+    sets = [part for value in only for part in ("--set", value)]
+    code, out, err = phoenix(capsys, "costs", suite, *sets, "--json", "--quiet", "--workers", 1)
+    assert (code, err) == (0, "")
+    assert [v["variant"] for v in json.loads(out)["variants"]] == [
+        "as written", "fees VIP0", "no fees", "spread 1 bps", "slippage 3 bps",
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_runs_that_were_changed_are_not_compared(
+    suite: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = json.loads(phoenix(capsys, "run", suite, "--quiet", "--json")[1])
+    summary = Path(done["folder"]) / "summary.json"
+    wrong = json.loads(summary.read_text("utf-8"))
+    wrong["net"] = str(-float(wrong["net"]) + 1)
+    summary.write_text(json.dumps(wrong), "utf-8")
+    for arguments in (["compare", done["folder"], done["folder"]], ["regimes", done["folder"]]):
+        code, out, err = phoenix(capsys, *arguments)
+        assert (code, out, err.count("\n")) == (1, "", 1)
+        assert "must be as the run left them" in err
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_quiet_drawing_says_nothing(
+    suite: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn: list[Path] = []
+    monkeypatch.setattr("phoenix_runner.modes.write_report", lambda folder: drawn.append(folder))
+    done = json.loads(phoenix(capsys, "run", suite, "--quiet", "--json")[1])
+    assert phoenix(capsys, "report", done["folder"], "--quiet") == (0, "", "")
+    assert drawn == [Path(done["folder"])]
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,9 +16,10 @@ from phoenix_runner.executors import Inline
 from phoenix_runner.experiment import run_suite
 from phoenix_runner.fills import round_trips
 from phoenix_runner.report.bundle_files import read_bundle
+from phoenix_runner.research.decay import decay
 from phoenix_runner.research.features import make_dataset, write_dataset
 from phoenix_runner.research.market import observed
-from phoenix_runner.research.studies import run_decay, run_regimes
+from phoenix_runner.research.studies import decay_verdict, run_decay, run_regimes
 from phoenix_runner.suite import Suite, suite_from
 from phoenix_runner.variants import run_variants
 from small_catalog import (
@@ -122,6 +123,27 @@ def test_a_signal_that_leads_is_told_from_one_that_follows(root: Path, tmp_path:
         assert (folder / name).is_file()
     with pytest.raises(SuiteError, match="signal must be one of fast, slow"):
         run_decay(suite_over(root), signals=["slo"])
+
+
+def test_a_study_that_cannot_judge_says_so(root: Path) -> None:
+    folder, found = run_decay(
+        suite_over(root), signals=["fast"], draws=200, horizons_ns=[30 * 24 * HOUR]
+    )
+    assert decay_verdict(found) == (
+        "Nothing can be judged: the moves fall into 0 blocks of the longest horizon, 20 needed; use a "
+        "longer range or shorter horizons"
+    )
+    html = (folder / "report.html").read_text("utf-8")
+    assert "Nothing can be judged" in html
+    assert "beyond chance" not in html
+    # Judged, and nothing found, is another matter.
+    rng = np.random.default_rng(6)
+    ts = MINUTE * np.arange(2000)
+    mid = 100 + rng.normal(size=2000).cumsum() * 0.01
+    rows = decay(ts, rng.normal(size=2000), ts, mid, seed=0, draws=200)
+    assert "beyond chance" in decay_verdict({"noise": rows})
+    flat = decay(ts, np.ones(2000), ts, mid, seed=0, draws=200)
+    assert decay_verdict({"flat": flat}).endswith("or the moves after them, do not vary")
 
 
 def test_results_are_split_by_what_was_known_at_entry(

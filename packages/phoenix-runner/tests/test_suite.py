@@ -162,7 +162,7 @@ def test_a_suite_without_a_strategy_runs_ema_cross(tmp_path: Path) -> None:
          "at $.determinism_seed: expected int <= 9223372036854775807"),
         ("funding: flat", ("funding: flat\nmode: {kind: sweep, search: {parameters: "
          "{strategy.config.fast_bars: [5, 10, 5]}}}"),
-         "parameters must have each value of strategy.config.fast_bars once (had 5 twice)"),
+         "parameters must have each value of strategy.config.fast_bars once (was 5 twice)"),
         ('schema_version: "1"', 'schema_version: "2"', "expected one of '1', was \"2\""),
     ],
 )  # fmt: skip

@@ -70,9 +70,12 @@ def test_a_sweep_is_the_runs_it_names_and_draws_their_surface(root: Path) -> Non
 
 def test_costs_change_one_assumption_at_a_time(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("phoenix_runner.variants.draw_variants", lambda folder: folder)
-    suite = suite_over(root, {"kind": "costs", "fee_tiers": ["VIP0"], "spreads_bps": [0.0, 10.0]})
+    suite = suite_over(root, {
+        "kind": "costs", "fee_tiers": ["VIP0"], "spreads_bps": [0.0, 10.0], "slippages_bps": [5.0],
+    })  # fmt: skip
     rows = {r["variant"]: r for r in table_of(run_variants(suite, Inline()).folder)}
-    assert list(rows) == ["as written", "fees VIP0", "no fees", "spread 0 bps", "spread 10 bps"]
+    assert list(rows) == ["as written", "fees VIP0", "no fees", "spread 0 bps", "spread 10 bps",
+                          "slippage 5 bps"]  # fmt: skip
     base = rows["as written"]
     for row in rows.values():
         parts = sum(Decimal(row[k]) for k in ("gross", "fees", "spread", "funding"))
@@ -82,6 +85,8 @@ def test_costs_change_one_assumption_at_a_time(root: Path, monkeypatch: pytest.M
     # The baseline's taker fee is 4 bps of what was traded, VIP0's 5.
     assert Decimal(rows["fees VIP0"]["fees"]) / Decimal(base["fees"]) == Decimal("1.25")
     assert Decimal(rows["spread 10 bps"]["spread"]) < Decimal(rows["spread 0 bps"]["spread"])
+    # Half of a spread of 10 bps is paid, of slippage the whole.
+    assert rows["slippage 5 bps"]["spread"] == rows["spread 10 bps"]["spread"]
 
 
 def test_a_cost_study_of_quotes_varies_latency_and_slippage(tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ def test_purge_and_embargo_keep_ranges_apart(root: Path) -> None:
         ({"parameters": {"strategy.config.slow": [3]}}, SuiteError, "did you mean 'slow_bars'"),
         ({"parameters": {"strategy.confg.slow_bars": [3]}}, SuiteError, "must be a key path"),
         ({"parameters": {"strategy.config.slow_bars": [3, 1]}}, SuiteError, "slow_bars=1"),
-        ({"parameters": {"strategy.config.slow_bars": [3, 5, 3]}}, ConfigError, "had 3 twice"),
+        ({"parameters": {"strategy.config.slow_bars": [3, 5, 3]}}, ConfigError, "was 3 twice"),
         (
             {"parameters": {"strategy.config.trade_size": ["0.1", "0.10"]}},
             SuiteError,
@@ -336,3 +336,32 @@ def test_the_store_keeps_all_of_a_task_or_nothing(root: Path, tmp_path: Path) ->
 def _no_leftovers(tmp_path: Path) -> Iterator[None]:
     yield
     assert not list(tmp_path.glob("runs/.*.partial"))
+
+
+@pytest.mark.parametrize(
+    ("mode", "why"),
+    [
+        ({}, "4 days, 32 needed"),
+        ({"overfitting": False}, "mode.overfitting is false"),
+        ({"parameters": {"strategy.config.slow_bars": [3]}}, "1 set, 2 needed"),
+    ],
+)
+def test_why_there_is_no_probability_of_overfitting_is_said(
+    root: Path, mode: dict[str, Any], why: str
+) -> None:
+    result = WalkForwardResult.read(run(suite_over(root, **mode)))
+    assert result.overfitting is None
+    assert result.no_overfitting == why
+
+
+def test_trials_declared_in_the_suite_deflate_the_sharpe_ratio(root: Path) -> None:
+    alone, declared = (
+        read_json(run(suite_over(root, declared_trials=n)), "summary.json") for n in (0, 97)
+    )
+    first, second = (s["figures"]["inference"] for s in (alone, declared))
+    assert (first["trials"], second["trials"]) == (3, 100)
+    # More tried, more luck expected of the best: the same result proves less.
+    assert second["expected_maximum"] > first["expected_maximum"] > 0
+    assert second["deflated"] <= first["deflated"]
+    assert second["probabilistic"] == first["probabilistic"]
+    assert alone["net"] == declared["net"]

@@ -113,6 +113,16 @@ def test_the_report_of_a_walk_forward(folder: Path) -> None:
         assert words in html, words
 
 
+def test_the_page_says_why_overfitting_was_not_computed(
+    make_walk_forward: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = make_walk_forward(tmp_path, folds=2, train_days=4, test_days=2)
+    result = WalkForwardResult.read(folder)
+    short = msgspec.structs.replace(result, overfitting=None, no_overfitting="4 days, 32 needed")
+    short.write(folder)
+    assert "not computed: 4 days, 32 needed" in write_report(folder).read_text("utf-8")
+
+
 def test_markouts_are_those_of_all_fills(folder: Path) -> None:
     _, runs = read_walk_forward(folder)
     pooled = _pooled_markouts(runs)

@@ -6,17 +6,19 @@ code is 0 done, 1 data or strategy failure, 2 wrong usage or config, 3 nothing f
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from phoenix_schemas.errors import PhoenixError
+from phoenix_schemas.timestamps import NS_PER_MINUTE
 
 if TYPE_CHECKING:
     from phoenix_runner.experiment import Published
@@ -31,12 +33,36 @@ SET = click.option(
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 QUIET = click.option("--quiet", is_flag=True, help="No progress, no text: only errors.")
+EXECUTION = (
+    click.option("--workers", type=click.IntRange(min=1), help="Processes; default one per core."),
+    click.option(
+        "--executor", type=click.Choice(["local", "dask"]), default="local",
+        show_default=True, help="Where the runs of a suite with many are done.",
+    ),
+    click.option("--scheduler", help="Dask scheduler, as tcp://host:8786."),
+)  # fmt: skip
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, *FULL})
+"""What an operating system says of files that it will not write: no defect of ours."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="phoenix-runner", prog_name="phoenix")
 def cli() -> None:
     """Backtests of Phoenix strategies on Binance USD-M data, from suite to report."""
+
+
+def _with[**P](
+    *options: Callable[[Callable[P, None]], Callable[P, None]],
+) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """Several options as one decorator, in the order of the help."""
+
+    def decorate(function: Callable[P, None]) -> Callable[P, None]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
 
 
 def _suite_command[**P](function: Callable[P, None]) -> Callable[P, None]:
@@ -48,18 +74,11 @@ def _suite_command[**P](function: Callable[P, None]) -> Callable[P, None]:
             click.option(
                 "--overwrite", is_flag=True, help="Run again although the experiment is finished."
             ),
-            click.option(
-                "--workers", type=click.IntRange(min=1), help="Processes; default one per core."
-            ),
-            click.option(
-                "--executor", type=click.Choice(["local", "dask"]), default="local",
-                show_default=True, help="Where the runs of a suite with many are done.",
-            ),
-            click.option("--scheduler", help="Dask scheduler, as tcp://host:8786."),
+            *EXECUTION,
             JSON,
             QUIET,
         )
-    ):  # fmt: skip
+    ):
         function = option(function)
     return function
 
@@ -69,13 +88,11 @@ def _suite_command[**P](function: Callable[P, None]) -> Callable[P, None]:
 @click.option("--window", default="1h", show_default=True, help="Data read at a time.")
 def run(suite: str, overrides: tuple[str, ...], window: str, **options: Any) -> None:
     """Run a SUITE file in its own mode and write its bundle and report."""
-    from phoenix_runner.config import duration_ns
     from phoenix_runner.suite import load_suite
 
-    try:
-        window_ns = duration_ns(window)
-    except ValueError as error:
-        raise click.UsageError(f"--window: {error}") from None
+    window_ns, *others = _durations(window, "--window", "1h is typical", step_ns=NS_PER_MINUTE)
+    if others:
+        raise click.UsageError(f"--window must be one duration (was {window}); 1h is typical")
     _run(load_suite(suite, overrides), window_ns=window_ns, **options)
 
 
@@ -104,12 +121,7 @@ def ablation(suite: str, overrides: tuple[str, ...], **options: Any) -> None:
 @_suite_command
 def costs(suite: str, overrides: tuple[str, ...], **options: Any) -> None:
     """Run a SUITE again under other fees, latencies and slippage; say what cost it could bear."""
-    from phoenix_runner.suite import load_suite
-
-    loaded = load_suite(suite, overrides)
-    if loaded.config.mode.__struct_config__.tag != "costs":
-        loaded = load_suite(suite, [*overrides, "mode={kind: costs}"])
-    _run(loaded, **options)
+    _run(_suite_in_mode(suite, overrides, "costs", given=True), **options)
 
 
 @cli.command()
@@ -141,31 +153,33 @@ def sensitivity(
     type=click.Path(dir_okay=False),
     help="Page that sets them side by side.",
 )
+@SET
 @click.option("--overwrite", is_flag=True, help="Run again what is finished.")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes; default one per core.")
+@_with(*EXECUTION)
 @JSON
 @QUIET
 def contest(
     suites: tuple[str, ...],
     out: str,
-    overwrite: bool,
-    workers: int | None,
+    overrides: tuple[str, ...],
     as_json: bool,
     quiet: bool,
+    **options: Any,
 ) -> None:
     """Run several SUITES, the first one being the baseline, and set their results side by side."""
     from phoenix_runner.modes import run_experiment
     from phoenix_runner.report.writing import write_comparison
     from phoenix_runner.suite import load_suite
     from phoenix_runner.terminal import contest_table
+    from phoenix_runner.writable import require_writable
 
-    loaded = {suite.config.output.suite_name: suite for suite in map(load_suite, suites)}
+    found = [load_suite(suite, overrides) for suite in suites]
+    loaded = {suite.config.output.suite_name: suite for suite in found}
     if len(loaded) < len(suites):
         raise click.UsageError("SUITES must have an output.suite_name of their own each")
-    done = {
-        name: run_experiment(suite, workers=workers, overwrite=overwrite, quiet=quiet)
-        for name, suite in loaded.items()
-    }
+    require_writable(Path(out).parent, "--out")
+    _check_executor(found, quiet=quiet, **options)
+    done = {name: run_experiment(suite, quiet=quiet, **options) for name, suite in loaded.items()}
     page = write_comparison({name: run.folder for name, run in done.items()}, Path(out))
     if as_json:
         runs = {n: {"folder": str(d.folder), **d.summary} for n, d in done.items()}
@@ -200,8 +214,9 @@ def features(
     from phoenix_runner.suite import load_suite
 
     loaded, remote = with_local_output(load_suite(suite, overrides))
+    horizons_ns = _horizons(horizons)
     with _replay_progress(loaded, quiet) as progress:
-        folder = write_dataset(loaded, horizons_ns=_durations(horizons), progress=progress)
+        folder = write_dataset(loaded, horizons_ns=horizons_ns, progress=progress)
     place = str(folder) if remote is None else remote.upload(folder)
     facts = read_json(folder, "dataset.json")
     if as_json:
@@ -215,7 +230,13 @@ def features(
 @_study_command
 @HORIZONS
 @click.option("--signal", "signals", multiple=True, help="Only this signal; may be repeated.")
-@click.option("--draws", default=1000, show_default=True, help="Bootstrap draws.")
+@click.option(
+    "--draws",
+    type=click.IntRange(min=100),
+    default=1000,
+    show_default=True,
+    help="Bootstrap draws.",
+)
 def decay(
     suite: str,
     overrides: tuple[str, ...],
@@ -227,22 +248,23 @@ def decay(
 ) -> None:
     """Say how well the signals of a SUITE order the returns that follow, and how fast that fades."""
     from phoenix_runner.remote_runs import with_local_output
-    from phoenix_runner.research.studies import read_figures, run_decay
+    from phoenix_runner.research.studies import decay_verdict, read_figures, run_decay
     from phoenix_runner.suite import load_suite
     from phoenix_runner.terminal import decay_table
 
     loaded, remote = with_local_output(load_suite(suite, overrides))
+    horizons_ns = _horizons(horizons)
     with _replay_progress(loaded, quiet) as progress:
         folder, found = run_decay(
-            loaded, signals=signals, horizons_ns=_durations(horizons), draws=draws,
-            progress=progress,
-        )  # fmt: skip
+            loaded, signals=signals, horizons_ns=horizons_ns, draws=draws, progress=progress
+        )
     if remote is not None:
         remote.upload(folder)
     if as_json:
         _print_json({"folder": str(folder), "decay": read_figures(folder / "decay.json")})
     elif not quiet:
         click.echo(decay_table(found), nl=False)
+        click.echo(decay_verdict(found))
         click.echo(f"report: {folder / 'report.html'}")
 
 
@@ -251,7 +273,8 @@ def decay(
 @RUNS_DIR
 @click.option("--catalog", help="The run's catalog, if it is no longer where the run saw it.")
 @JSON
-def regimes(run_name: str, runs_dir: str, catalog: str | None, as_json: bool) -> None:
+@QUIET
+def regimes(run_name: str, runs_dir: str, catalog: str | None, as_json: bool, quiet: bool) -> None:
     """Split a finished RUN's results by spread, volatility, toxicity and funding."""
     from phoenix_runner.bundle import find_run
     from phoenix_runner.remote_runs import runs_folder
@@ -261,7 +284,7 @@ def regimes(run_name: str, runs_dir: str, catalog: str | None, as_json: bool) ->
     folder, tables = run_regimes(find_run(run_name, runs_folder(runs_dir)), catalog)
     if as_json:
         _print_json({"folder": str(folder), "regimes": read_figures(folder / "regimes.json")})
-    else:
+    elif not quiet:
         click.echo(regime_tables(tables), nl=False)
         click.echo(f"report: {folder / 'report.html'}")
 
@@ -287,8 +310,10 @@ def lookahead(
     from phoenix_runner.terminal import lookahead_text
 
     loaded, remote = with_local_output(load_suite(suite, overrides))
+    lengths = [length.strip() for length in warmups.split(",")] if warmups else []
+    if warmups:
+        _durations(warmups, "--warmups", "0s,1h,6h are typical", step_ns=NS_PER_MINUTE, least_ns=0)
     say = None if quiet else lambda text: click.echo(f"look-ahead: {text}", err=True)
-    lengths = warmups.split(",") if warmups else []
     try:
         folder, checks, rows = run_lookahead(loaded, cuts=cuts, warmups=lengths, say=say)
     except LookaheadError as error:
@@ -304,13 +329,32 @@ def lookahead(
         click.echo(f"report: {folder / 'report.html'}")
 
 
-def _durations(text: str) -> list[int]:
+def _durations(
+    text: str, option: str, typical: str, *, step_ns: int = 1, least_ns: int = 1
+) -> list[int]:
+    """Durations of an option, A,B,...; UsageError for one that is too short, uneven or there twice."""
     from phoenix_runner.config import duration_ns
 
-    try:
-        return [duration_ns(part.strip()) for part in text.split(",")]
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
+    found: list[int] = []
+    for part in text.split(","):
+        try:
+            ns = duration_ns(part.strip())
+        except ValueError as error:
+            raise click.UsageError(f"{option}: {error}") from None
+        rule = (
+            "be longer than nothing" if ns < least_ns
+            else "be whole minutes" if ns % step_ns
+            else "be named once" if ns in found
+            else None
+        )  # fmt: skip
+        if rule is not None:
+            raise click.UsageError(f"{option} must {rule} (was {part.strip()}); {typical}")
+        found.append(ns)
+    return found
+
+
+def _horizons(text: str) -> list[int]:
+    return _durations(text, "--horizons", "1m,5m,15m are typical")
 
 
 def _replay_progress(suite: Suite, quiet: bool) -> RunProgress:
@@ -321,10 +365,13 @@ def _replay_progress(suite: Suite, quiet: bool) -> RunProgress:
     return RunProgress(name, time.start_ns - time.warmup_ns, time.end_ns, quiet=quiet)
 
 
-def _suite_in_mode(suite: str, overrides: tuple[str, ...], kind: str) -> Suite:
+def _suite_in_mode(
+    suite: str, overrides: tuple[str, ...], kind: str, *, given: bool = False
+) -> Suite:
+    """The suite, which must be of that mode; `given`: it gets that mode if it has another."""
     from phoenix_runner.suite import load_suite
 
-    loaded = load_suite(suite, overrides)
+    loaded = load_suite(suite, overrides, kind=kind if given else None)
     found = loaded.config.mode.__struct_config__.tag
     if found != kind:
         raise click.UsageError(f"{suite}: mode.kind must be {kind} for this command (was {found})")
@@ -340,11 +387,33 @@ def _run(suite: Suite, *, as_json: bool, quiet: bool, **options: Any) -> None:
     from phoenix_runner.modes import run_experiment
     from phoenix_runner.terminal import describe
 
+    _check_executor([suite], quiet=quiet, **options)
     done = run_experiment(suite, quiet=quiet, **options)
     if as_json:
         _print_json(_published(done))
     elif not quiet:
         click.echo(describe(done))
+
+
+def _check_executor(
+    suites: Sequence[Suite],
+    *,
+    quiet: bool,
+    workers: int | None,
+    executor: str,
+    scheduler: str | None,
+    **_options: Any,
+) -> None:
+    """Says so if the options of many runs are given for single ones, which they do not change."""
+    if scheduler is not None and executor != "dask":
+        raise click.UsageError(f"--scheduler must go with --executor dask (was {executor})")
+    asked = workers is not None or executor != "local"
+    if asked and not quiet and all(s.config.mode.__struct_config__.tag == "single" for s in suites):
+        click.echo(
+            "note: --workers and --executor are for suites of many runs; a single run is done here, in "
+            "one process",
+            err=True,
+        )
 
 
 @cli.command()
@@ -358,7 +427,9 @@ def demo(folder: str, seed: int, as_json: bool, quiet: bool) -> None:
     """Simulate four days, ingest them, run EMA cross, Phoenix LPI and a walk-forward. Needs nothing."""
     from phoenix_runner.demo import run_demo
     from phoenix_runner.terminal import describe
+    from phoenix_runner.writable import require_writable
 
+    require_writable(Path(folder), "--dir")
     done = run_demo(Path(folder), seed=seed, quiet=quiet)
     if as_json:
         runs = {name: _published(run) for name, run in done.runs.items()}
@@ -403,7 +474,8 @@ def schema(strategy: str) -> None:
 @click.argument("run_name", metavar="RUN")
 @RUNS_DIR
 @JSON
-def report(run_name: str, runs_dir: str, as_json: bool) -> None:
+@QUIET
+def report(run_name: str, runs_dir: str, as_json: bool, quiet: bool) -> None:
     """Draw the report of a finished RUN (its folder, or the start of its id) again, or of RUN/fold-00."""
     from phoenix_runner.bundle import find_part, verify_bundle
     from phoenix_runner.modes import draw_report
@@ -414,7 +486,7 @@ def report(run_name: str, runs_dir: str, as_json: bool) -> None:
     page = draw_report(part)
     if as_json:
         _print_json({"report": str(page)})
-    else:
+    elif not quiet:
         click.echo(str(page))
 
 
@@ -444,12 +516,14 @@ def runs(runs_dir: str, as_json: bool) -> None:
 @JSON
 def compare(first: str, second: str, runs_dir: str, as_json: bool) -> None:
     """Show what differs between two runs: config, data, versions, results."""
-    from phoenix_runner.bundle import find_run
+    from phoenix_runner.bundle import find_run, verify_bundle
     from phoenix_runner.remote_runs import runs_folder
     from phoenix_runner.terminal import compare_runs, comparison_table
 
     root = runs_folder(runs_dir)
     folders = [find_run(name, root) for name in (first, second)]
+    for folder in folders:
+        verify_bundle(folder)
     differences = compare_runs(*folders)
     if as_json:
         _print_json(differences)
@@ -481,14 +555,24 @@ def run_command(arguments: list[str]) -> int:
         return _fail(f"{error.format_message()} (see phoenix --help)", 2)
     except BrokenPipeError:
         return 0  # the reader has seen enough
+    except OSError as error:
+        if error.errno not in REFUSED:
+            return _defect(error)
+        what = "free some space there" if error.errno in FULL else "choose another place"
+        where = error.filename or "results"
+        return _fail(f"{where}: must be writable ({error.strerror}); {what}", 1)
     except Exception as error:  # noqa: BLE001  the last line of defence, nothing is hidden
-        with tempfile.NamedTemporaryFile(
-            "w", prefix="phoenix-", suffix=".log", delete=False, encoding="utf-8"
-        ) as log:
-            traceback.print_exc(file=log)
-        what = f"{type(error).__name__}: {error}"
-        return _fail(f"unexpected {what}; this is a defect, the traceback is in {log.name}", 1)
+        return _defect(error)
     return 0
+
+
+def _defect(error: Exception) -> int:
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="phoenix-", suffix=".log", delete=False, encoding="utf-8"
+    ) as log:
+        traceback.print_exception(error, file=log)
+    what = f"{type(error).__name__}: {error}"
+    return _fail(f"unexpected {what}; this is a defect, the traceback is in {log.name}", 1)
 
 
 def _fail(message: str, code: int) -> int:

@@ -208,7 +208,7 @@ class Search(Section, frozen=True, kw_only=True):
             for index, value in enumerate(values):
                 if any(value == other for other in values[:index]):
                     raise ValueError(
-                        f"parameters must have each value of {key} once (had {value!r} twice); every "
+                        f"parameters must have each value of {key} once (was {value!r} twice); every "
                         "set counts as a trial"
                     )
         if (self.method == "random") != (self.samples is not None):
@@ -273,6 +273,8 @@ class CostsMode(Section, frozen=True, kw_only=True, tag_field="kind", tag="costs
     """For suites with quotes."""
     spreads_bps: tuple[Bps, ...] = (0.0, 1.0, 2.0, 5.0, 10.0)
     """For suites without: the spread assumed around each bar's close."""
+    slippages_bps: tuple[Bps, ...] = (0.5, 2.0)
+    """For suites without: what each order pays beyond half the spread."""
 
 
 Mode = SingleMode | WalkForwardMode | SweepMode | AblationMode | CostsMode

@@ -104,6 +104,7 @@ class WalkForwardResult(msgspec.Struct, frozen=True, kw_only=True):
     the whole suite, not times folds; `declared_trials` are added to it for the deflation.
     `trial_variance`: variance (n - 1) across sets of their Sharpe ratio per day in training, mean over
     folds. `without_data`: folds whose training or test range lies in a gap of the data; not run.
+    `no_overfitting`: why there is no probability of backtest overfitting.
     `selection`: a sentence, how the best set of a fold was found.
     """
 
@@ -125,6 +126,7 @@ class WalkForwardResult(msgspec.Struct, frozen=True, kw_only=True):
     dropped: DroppedFold | None = None
     without_data: list[DroppedFold] = []
     overfitting: OverfittingResult | None = None
+    no_overfitting: str = ""
 
     @property
     def trials(self) -> int:

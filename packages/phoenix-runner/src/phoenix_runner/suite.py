@@ -55,8 +55,12 @@ class Suite:
         return values
 
 
-def load_suite(path: Path | str, overrides: Iterable[str] = ()) -> Suite:
+def load_suite(
+    path: Path | str, overrides: Iterable[str] = (), *, kind: str | None = None
+) -> Suite:
     """A suite from its file, with `key.path=value` overrides (values in YAML) applied.
+
+    `kind` has a suite of another mode become one of that mode, with its defaults, before them.
 
     Raises ConfigError (or another error with exit code 2) that names file, line and key.
     """
@@ -69,12 +73,17 @@ def load_suite(path: Path | str, overrides: Iterable[str] = ()) -> Suite:
         raise ConfigError(f"{path}: must be UTF-8 text ({error})") from None
     data = parse_yaml(text, dict[str, Any], source=str(path))
     overrides = list(overrides)
+    mode = data.get("mode")
+    other = kind is not None and not (isinstance(mode, dict) and mode.get("kind") == kind)
+    if other:
+        data["mode"] = {"kind": kind}
     for override in overrides:
         _override(data, override)
     if overrides:
         return suite_from(data, source=f"{path} with --set")
     typed = _typed(_strategy_of(data, str(path)))
-    return _checked(parse_yaml(text, typed, source=str(path)), str(path))
+    checked = _checked(parse_yaml(text, typed, source=str(path)), str(path))
+    return suite_from(data, source=str(path)) if other else checked
 
 
 def suite_from(data: Mapping[str, Any], *, source: str) -> Suite:

@@ -29,6 +29,7 @@ from phoenix_runner.metrics import daily_returns
 from phoenix_runner.screening import screen
 from phoenix_runner.search import ParameterSet
 from phoenix_runner.suite import Suite, suite_from
+from phoenix_runner.writable import require_writable
 
 type Files = dict[str, bytes]
 type TaskProgress = Callable[[int, int, str], None]
@@ -159,6 +160,7 @@ class TaskStore:
     """Finished tasks of an output folder, by identity and kind; `fresh` takes none from before."""
 
     def __init__(self, output: Path, *, fresh: bool = False) -> None:
+        require_writable(output, "output.dir")
         self._root = output / ".tasks"
         self._fresh = fresh
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from rich.table import Column, Table
 
 from phoenix_runner.bundle import read_json
 from phoenix_runner.experiment import Published
-from phoenix_runner.report.wording import bounds, count, date, too_few
+from phoenix_runner.report.wording import bounds, count, date, refusal_name, too_few
 from phoenix_runner.research.costs import cost_row
 from phoenix_runner.research.decay import DecayRow, Estimate
 from phoenix_runner.research.labels import horizon_name
@@ -94,7 +95,20 @@ def _single(s: dict[str, Any]) -> list[str]:
             f"{s['fills']} fills of {s['orders']} orders, {s['events']} events; maximum drawdown "
             f"{figures['drawdown']['maximum']:.3%}; {ratio}"
         ),
+        *([] if s["fills"] else _why_no_fills(s)),
     ]
+
+
+def _why_no_fills(s: dict[str, Any]) -> list[str]:
+    """What stood in the way of a run that traded nothing, if anything did."""
+    total: Counter[str] = Counter()
+    for by_reason in s["refusals"].values():
+        total.update({refusal_name(reason): n for reason, n in by_reason.items()})
+    if not total:
+        return []
+    # By count, then by name: the same summary for the same run.
+    reason, times = min(total.items(), key=lambda item: (-item[1], item[0]))
+    return [f"nothing was filled; most often in the way: {reason} ({times:,} of {total.total():,})"]
 
 
 def _walk_forward(s: dict[str, Any]) -> list[str]:

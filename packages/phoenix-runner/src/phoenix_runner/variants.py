@@ -109,6 +109,10 @@ def _cost_variants(suite: Suite, mode: CostsMode) -> list[Variant]:
             Variant(f"spread {bps:g} bps", {"execution.bar_execution.spread_bps": bps})
             for bps in mode.spreads_bps
         ]
+        found += [
+            Variant(f"slippage {bps:g} bps", {"execution.bar_execution.slippage_bps": bps})
+            for bps in mode.slippages_bps
+        ]
     return found
 
 

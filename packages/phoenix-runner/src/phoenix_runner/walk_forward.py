@@ -59,6 +59,7 @@ from phoenix_runner.folds import Fold, FoldPlan
 from phoenix_runner.inference import InferenceError, moments, probability_of_backtest_overfitting
 from phoenix_runner.report import write_report
 from phoenix_runner.report.walk_forward import read_walk_forward
+from phoenix_runner.report.wording import count
 from phoenix_runner.screening import FILL_RULE, check_screenable
 from phoenix_runner.search import (
     ParameterSet,
@@ -167,6 +168,7 @@ def run_walk_forward(
     if screen is not None:
         check_screenable(suite, sets)
     refuse_equal(suite, [(describe(s), s) for s in sets])
+    absent = _no_overfitting(mode, suite, sets)
 
     section = suite.config.time
     store = TaskStore(Path(output.dir), fresh=overwrite)
@@ -181,7 +183,7 @@ def run_walk_forward(
     tried = [list(range(len(sets))) for _ in folds]
     series: list[Mapping[str, Any]] = []  # daily returns of every set over the whole range
     if screen is not None:
-        whole = [section.start_ns, section.end_ns] if _has_overfitting(mode, suite, sets) else []
+        whole = [section.start_ns, section.end_ns] if not absent else []
         ranges = [(f.train_start_ns, f.train_end_ns) for f in folds]
         labels = [f"fold {f.index} screen" for f in folds]
         if whole:
@@ -208,7 +210,7 @@ def run_walk_forward(
     ]  # fmt: skip
     replays = [
         _task(suite, s, f"whole range, {describe(s)}", digest, section.start_ns, section.end_ns)
-        for s in (sets if screen is None and _has_overfitting(mode, suite, sets) else [])
+        for s in (sets if screen is None and not absent else [])
     ]
     first = finish([*training, *replays])
     if replays:
@@ -225,6 +227,9 @@ def run_walk_forward(
     ]  # fmt: skip
     tests = finish(testing)
 
+    overfitting = _overfitting(series, screened=screen is not None)
+    if overfitting is None and not absent:
+        absent = f"too few days with data, {2 * BLOCKS} needed"
     result = WalkForwardResult(
         experiment_id=identity,
         strategy=suite.config.strategy.name,
@@ -257,7 +262,8 @@ def run_walk_forward(
         ],
         dropped=_dropped(schedule.dropped),
         without_data=[_untested(fold) for fold in without_data],
-        overfitting=_overfitting(series, screened=screen is not None),
+        overfitting=overfitting,
+        no_overfitting=absent,
     )
     with BundleWriter(folder) as bundle:
         files = BundleFiles()
@@ -376,10 +382,15 @@ def _screen_task(
     return ScreenTask(label, suites[0], digest, tuple(sets))
 
 
-def _has_overfitting(mode: WalkForwardMode, suite: Suite, sets: Sequence[ParameterSet]) -> bool:
+def _no_overfitting(mode: WalkForwardMode, suite: Suite, sets: Sequence[ParameterSet]) -> str:
+    """Why the probability of backtest overfitting is not computed; nothing if it is."""
     section = suite.config.time
     days = (section.end_ns - section.start_ns) // NS_PER_DAY
-    return mode.overfitting and len(sets) > 1 and days >= 2 * BLOCKS
+    if not mode.overfitting:
+        return "mode.overfitting is false"
+    if len(sets) < 2:
+        return "1 set, 2 needed"
+    return "" if days >= 2 * BLOCKS else f"{count(days, 'day')}, {2 * BLOCKS} needed"
 
 
 def _overfitting(

@@ -214,6 +214,12 @@ def _import_spec(name: str, module_name: str, attribute: str) -> StrategySpec:
             f"strategy {name!r} must be importable as module:attribute ({error}); is it installed?"
         )
         raise UnknownStrategyError(msg) from error
+    except Exception as error:
+        msg = (
+            f"strategy {name!r} must be importable, but its module raised {type(error).__name__}: "
+            f"{error}"
+        )
+        raise UnknownStrategyError(msg) from error
     if not isinstance(spec, StrategySpec):
         msg = f"strategy {name!r} must be a StrategySpec (was {type(spec).__name__})"
         raise UnknownStrategyError(msg)

@@ -128,10 +128,15 @@ def _tiles(result: WalkForwardResult, summary: Mapping[str, Any]) -> list[Tile]:
         Tile(
             "Overfitting (PBO)",
             percent(None if pbo is None else pbo.probability, 0),
-            "not computed" if pbo is None else "0 good, 50 % is noise",
+            _not_computed(result) if pbo is None else "0 good, 50 % is noise",
         ),
         Tile("Largest drawdown", percent(summary["drawdown"]["maximum"]), "of daily closes"),
     ]
+
+
+def _not_computed(result: WalkForwardResult) -> str:
+    why = result.no_overfitting
+    return f"not computed: {why}" if why else "not computed"
 
 
 def _curve_section(

@@ -93,6 +93,8 @@ def decay(
             f"block_ns must be at least the longest horizon, {longest} (was {block}); shorter "
             "blocks make intervals too narrow"
         )
+    if draws < 1:
+        raise DecayError(f"draws must be at least 1 (was {draws}); 1000 is typical")
     if not 0 < confidence < 1:
         raise DecayError(f"confidence must be between 0 and 1 (was {confidence}); try 0.95")
     rows = []

@@ -25,6 +25,7 @@ from phoenix_runner.research.lookahead import (
     compare_warmups,
 )
 from phoenix_runner.suite import Suite
+from phoenix_runner.writable import require_writable
 
 
 def run_lookahead(
@@ -34,6 +35,7 @@ def run_lookahead(
 
     Raises LookaheadError, with the folder written, when a decision depends on later data.
     """
+    require_writable(Path(suite.config.output.dir), "output.dir")
     identity = experiment_id(
         {
             **describe_experiment(suite, catalog_digest(suite)),

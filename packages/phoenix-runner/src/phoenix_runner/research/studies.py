@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -36,13 +36,14 @@ from phoenix_runner.report.bundle_files import RunBundle, read_bundle
 from phoenix_runner.report.page import Section
 from phoenix_runner.report.studies import decay_section, regime_section, write_study
 from phoenix_runner.report.wording import execution_sentences
-from phoenix_runner.research.decay import DecayRow, decay
+from phoenix_runner.research.decay import LEAST_BLOCKS, DecayRow, decay
 from phoenix_runner.research.features import make_dataset
 from phoenix_runner.research.labels import HORIZONS_NS, horizon_name
 from phoenix_runner.research.market import observed
 from phoenix_runner.research.regimes import RegimeTable, split_by_regime
 from phoenix_runner.suite import Suite, load_suite
 from phoenix_runner.summary import json_ready
+from phoenix_runner.writable import require_writable
 
 VOLATILITY_WINDOW = 60
 """Minutes of marks behind the volatility of a moment."""
@@ -61,6 +62,7 @@ def run_decay(
     `signals` picks columns of the features (all by default). With several instruments a signal is
     studied for each, under `<signal> of <instrument>`.
     """
+    require_writable(Path(suite.config.output.dir), "output.dir")
     digest = catalog_digest(suite)
     identity = experiment_id(
         {
@@ -98,7 +100,7 @@ def run_decay(
             "decay.json", json_ready({n: [asdict(r) for r in own] for n, own in found.items()})
         )
         bundle.write(files.content)
-        strongest = _strongest(found)
+        strongest = decay_verdict(found)
         write_study(
             bundle.folder / "report.html",
             title=f"Decay of the signals of {suite.spec.name}",
@@ -121,8 +123,18 @@ def run_decay(
     return folder, found
 
 
-def _strongest(found: dict[str, tuple[DecayRow, ...]]) -> str:
+def decay_verdict(found: Mapping[str, Sequence[DecayRow]]) -> str:
     """The predictive rank IC that is furthest from zero among those whose interval excludes it."""
+    predictive = [row for own in found.values() for row in own if row.kind == "predictive"]
+    if all(row.rank_ic.low is None for row in predictive):
+        blocks = max(row.blocks for row in predictive)
+        why = (
+            f"the moves fall into {blocks} blocks of the longest horizon, {LEAST_BLOCKS} needed; use a "
+            "longer range or shorter horizons"
+            if blocks < LEAST_BLOCKS
+            else "the signals, or the moves after them, do not vary"
+        )
+        return f"Nothing can be judged: {why}"
     sure = [
         (abs(row.rank_ic.value or 0.0), name, row)
         for name, own in found.items()
