@@ -13,7 +13,7 @@ Signals are computed day by day in UTC, each with the hours before it that they 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -216,8 +216,8 @@ def _columns(name: str, table: pa.Table, spec: InstrumentSpec) -> Columns:
 
 
 def _join(parts: Sequence[Columns]) -> Columns:
-    kind: Any = type(parts[0])
-    joined: Columns = kind(
-        *(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(kind))
+    first: Any = parts[0]
+    joined: Columns = replace(
+        first, **{n: np.concatenate([p.arrays()[n] for p in parts]) for n in first.arrays()}
     )
     return joined
