@@ -256,11 +256,14 @@ class Scheduler:
 
     def _next_to_read(self) -> FileState | None:
         """The first file whose reading depends on no other; those that are known fall away."""
-        for state in list(self._to_read):
+        at = 0
+        while at < len(self._to_read):
+            state = self._to_read[at]
             known = self._books.is_known(state)
             if known is None:
+                at += 1
                 continue
-            self._to_read.remove(state)
+            del self._to_read[at]
             if not known:
                 return state
             source = state.plan.source
