@@ -127,6 +127,18 @@ def test_volatility_signals_decisions_and_parents_are_parquet_in_the_bundle(
     assert pc.min(known).as_py() <= twap["shortfall_bps"] <= pc.max(known).as_py()
 
 
+def test_the_summary_says_the_last_share_of_buckets_without_an_impulse(
+    day: Path, tmp_path: Path
+) -> None:
+    overrides = [f"catalog.path={day}", f"output.dir={tmp_path}", "trace={signals: true}"]
+    published = run_suite(load_suite(CONFIGS / "phoenix_lpi.yaml", overrides))
+    trace = pq.read_table(published.folder / "signal_trace.parquet")
+    [(strategy_id, said)] = published.summary["signals"].items()
+    assert set(trace["strategy_id"].to_pylist()) == {strategy_id}
+    assert said == {"zero_impulse_share": trace["zero_impulse_share"][-1].as_py()}
+    assert 0 < said["zero_impulse_share"] < 1
+
+
 def test_phoenix_at_the_published_threshold_does_not_trade_and_the_preset_does(day: Path) -> None:
     # Without depletion lpi cannot pass 0.7: 0.75 is rare once depth is compared like with like.
     def entries(threshold: float) -> int:

@@ -61,6 +61,7 @@ class RunResult:
     """By file name: the signal trace, if asked for, and the reports of parent orders."""
     open_positions: dict[str, str]
     refusals: dict[str, dict[str, int]]
+    signal_figures: dict[str, dict[str, float]]
     rows: dict[str, dict[str, int]]
     gaps: list[dict[str, str]]
     events: int
@@ -288,6 +289,7 @@ def _collect(
         records=control.records.tables() if isinstance(control.records, RecordTables) else {},
         open_positions={name: str(p.signed_qty) for name, p in sorted(still_open.items())},
         refusals=refusals,
+        signal_figures=dict(sorted(control.signal_figures.items())),
         rows=replay.rows(),
         gaps=replay.gaps(),
         events=events,

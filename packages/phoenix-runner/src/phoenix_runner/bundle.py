@@ -44,8 +44,9 @@ mids that many seconds after it, empty where none is known or the market was not
 else null), `starting_equity`, `final_equity`, the attribution `gross`, `fees`, `spread`, `funding`,
 `net` and `residual` (money as decimal text), `orders`, `fills`, `positions` (counts),
 `open_positions` (signed quantity by instrument), `events` (replayed), `refusals`
-(`{strategy_id: {reason: count}}`), `gaps` (`type, instrument_id, start_utc, end_utc` each),
-`figures` (all of `summary.summarize`).
+(`{strategy_id: {reason: count}}`), `signals` if a strategy says something of them (`{strategy_id:
+{figure: value}}`; `zero_impulse_share` of the last window of buckets), `gaps` (`type, instrument_id,
+start_utc, end_utc` each), `figures` (all of `summary.summarize`).
 
 The hash covers every file but `config_resolved.yaml` and `environment.json` (paths and machines;
 what matters of them is in `experiment.json`), `timing.json` (wall clock) and `report.html` (drawn

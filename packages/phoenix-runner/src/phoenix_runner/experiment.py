@@ -210,6 +210,7 @@ def summarize(suite: Suite, identity: str, result: RunResult) -> dict[str, Any]:
         "open_positions": result.open_positions,
         "events": result.events,
         "refusals": result.refusals,
+        **({"signals": result.signal_figures} if result.signal_figures else {}),
         **({"twap": parents_summary(parents)} if parents is not None else {}),
         "gaps": result.gaps,
         "figures": figures(record),

@@ -359,6 +359,9 @@ class PhoenixLpi(OnePosition[PhoenixLpiSettings]):
             self.want_quotes(False)
         while (snapshot := self.signal.maybe_emit()) is not None:
             self.record(snapshot)
+            self.control.signal_figures[str(self.strategy_id)] = {
+                "zero_impulse_share": snapshot.zero_impulse_share
+            }
             decision = self.policy.decide(
                 snapshot,
                 self.look(self.clock.timestamp_ns()),

@@ -84,6 +84,9 @@ class RunControl:
     refusals: Counter[tuple[str, str]] = field(default_factory=Counter)
     """How often each (strategy id, reason) kept an order from leaving."""
 
+    signal_figures: dict[str, dict[str, float]] = field(default_factory=dict)
+    """What a strategy has the summary say of its signals, as they are last, by strategy id."""
+
     error: CallbackError | None = None
     """The first exception of any callback."""
 
