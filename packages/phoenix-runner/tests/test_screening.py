@@ -114,7 +114,7 @@ def walk_forward(root: Path, days: int, search: dict[str, Any] = SEARCH, **more:
 @pytest.fixture(autouse=True)
 def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "phoenix_runner.walk_forward.write_report",
+        "phoenix_runner.report.writing.write_report",
         lambda folder: (folder / "report.html").write_text("<!doctype html>"),
     )
 

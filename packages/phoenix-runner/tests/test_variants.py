@@ -69,7 +69,7 @@ def test_a_sweep_is_the_runs_it_names_and_draws_their_surface(root: Path) -> Non
 
 
 def test_costs_change_one_assumption_at_a_time(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("phoenix_runner.variants.draw_variants", lambda folder: folder)
+    monkeypatch.setattr("phoenix_runner.variant_report.draw_variants", lambda folder: folder)
     suite = suite_over(root, {
         "kind": "costs", "fee_tiers": ["VIP0"], "spreads_bps": [0.0, 10.0], "slippages_bps": [5.0],
     })  # fmt: skip

@@ -66,7 +66,7 @@ def suite_over(root: Path, **mode: Any) -> Suite:
 @pytest.fixture(autouse=True)
 def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "phoenix_runner.walk_forward.write_report",
+        "phoenix_runner.report.writing.write_report",
         lambda folder: (folder / "report.html").write_text("<!doctype html>"),
     )
 

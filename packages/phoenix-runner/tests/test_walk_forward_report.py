@@ -20,8 +20,9 @@ from phoenix_runner.fold_results import (
     chained,
     summarize_walk_forward,
 )
-from phoenix_runner.report import write_report
-from phoenix_runner.report.walk_forward import _pooled_markouts, read_walk_forward
+from phoenix_runner.report.bundle_files import read_walk_forward
+from phoenix_runner.report.walk_forward import _pooled_markouts
+from phoenix_runner.report.writing import write_report
 from phoenix_runner.summary import summarize
 
 

@@ -46,7 +46,6 @@ from phoenix_runner.search import (
 from phoenix_runner.suite import Suite
 from phoenix_runner.summary import json_ready
 from phoenix_runner.tasks import DAILY, Files, Task, TaskProgress, TaskStore, run_tasks
-from phoenix_runner.variant_report import draw_variants
 
 BASELINE = "as written"
 VARIANT_COLUMNS = (
@@ -163,6 +162,8 @@ def run_variants(
         if whole:
             for number, (variant, own) in enumerate(zip(variants, found, strict=True)):
                 bundle.write(own, into=variant_folder(number, variant.label))
+        from phoenix_runner.variant_report import draw_variants
+
         draw_variants(bundle.folder)
         bundle.publish()
     store.forget(tasks)

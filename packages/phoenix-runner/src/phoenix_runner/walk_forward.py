@@ -57,8 +57,7 @@ from phoenix_runner.fold_results import (
 )
 from phoenix_runner.folds import Fold, FoldPlan
 from phoenix_runner.inference import InferenceError, moments, probability_of_backtest_overfitting
-from phoenix_runner.report import write_report
-from phoenix_runner.report.walk_forward import read_walk_forward
+from phoenix_runner.report.bundle_files import read_walk_forward
 from phoenix_runner.report.wording import count
 from phoenix_runner.screening import FILL_RULE, check_screenable
 from phoenix_runner.search import (
@@ -282,6 +281,8 @@ def run_walk_forward(
         seconds = time.perf_counter() - began
         last.json("timing.json", timing(started, output.suite_name, seconds, events))
         bundle.write(last.content)
+        from phoenix_runner.report.writing import write_report
+
         write_report(bundle.folder)
         bundle.publish()
     store.forget(done)

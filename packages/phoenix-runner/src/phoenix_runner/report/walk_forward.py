@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from phoenix_schemas.timestamps import format_utc
 from phoenix_runner.fills import markouts
 from phoenix_runner.fold_results import WalkForwardResult, chained, summarize_walk_forward
 from phoenix_runner.metrics import DAY_NS
-from phoenix_runner.report.bundle_files import Gap, RunBundle, read_bundle
+from phoenix_runner.report.bundle_files import Gap, RunBundle
 from phoenix_runner.report.charts import (
     TimeFrame,
     attribution_chart,
@@ -44,12 +43,6 @@ from phoenix_runner.report.wording import (
     percent,
     sharpe_sentence,
 )
-
-
-def read_walk_forward(folder: Path) -> tuple[WalkForwardResult, list[RunBundle]]:
-    """The record of a walk-forward and the bundles of its folds' test runs, in order."""
-    result = WalkForwardResult.read(folder)
-    return result, [read_bundle(folder / fold.bundle) for fold in result.folds]
 
 
 def walk_forward_page(
