@@ -307,12 +307,10 @@ def _by_time(order: Any) -> tuple[int, int, str]:
 def _order_names(orders: list[Any]) -> dict[str, str]:
     """Names of orders in the bundle: their ids, but for the engine's liquidations, whose ids are
     random in every run and are counted instead."""
-    names: dict[str, str] = {}
-    for order in orders:
-        order_id = str(order.client_order_id)
-        liquidation = f"{LIQUIDATION}{sum(n.startswith(LIQUIDATION) for n in names.values()) + 1}"
-        names[order_id] = liquidation if order_id.startswith(LIQUIDATION) else order_id
-    return names
+    ids = [str(order.client_order_id) for order in orders]
+    liquidations = (order_id for order_id in ids if order_id.startswith(LIQUIDATION))
+    counted = {random: f"{LIQUIDATION}{n}" for n, random in enumerate(liquidations, start=1)}
+    return {order_id: counted.get(order_id, order_id) for order_id in ids}
 
 
 def _number(identifier: str) -> int:

@@ -102,7 +102,7 @@ class RunControl:
             self.trading_end_ns is None or ts_ns < self.trading_end_ns
         )
 
-    def fail(self, error: BaseException, where: str, ts_ns: int) -> None:
+    def fail(self, error: BaseException, where: str, ts_ns: int | None) -> None:
         """Keep the first exception and silence every later callback."""
         if self.error is None:
             self.error = CallbackError(where, ts_ns, error)
