@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from phoenix_runner.errors import InterruptedRunError, NoDataError, StrategyFail
 from phoenix_runner.executors import Inline
 from phoenix_runner.fold_results import WalkForwardResult
 from phoenix_runner.folds import FoldError
+from phoenix_runner.inference import infer
 from phoenix_runner.search import parameter_sets
 from phoenix_runner.suite import Suite, suite_from
 from phoenix_runner.tasks import TaskStore
@@ -201,15 +203,34 @@ def test_random_search_draws_distinct_sets_by_seed() -> None:
         parameter_sets(Search(parameters=search.parameters, method="random", samples=101), 0)
 
 
-def test_trial_variance_is_across_the_sets_of_each_fold() -> None:
-    def trial(a: float, b: float) -> Trial:
-        return Trial(np.array([a, b]), 0.0, 0.0, 0)
+def test_trial_variance_is_across_the_sets_over_all_their_training() -> None:
+    def trial(*returns: float) -> Trial:
+        return Trial(np.array(returns), 0.0, 0.0, 0)
 
-    # Sharpe per day (n - 1) of (0, 2) is 1 / sqrt(2), of (1, 3) sqrt(2), of two zeros 0. Another set is
-    # the better one in each fold: their averages would be close, and say little of a fold's choice.
-    folds = [[trial(0, 2), trial(0, 0)], [trial(0, 0), trial(1, 3)]]
-    assert trial_variance(folds) == pytest.approx((0.5 / 2 + 2 / 2) / 2)
-    assert trial_variance([[trial(0, 2)]]) == 0.0
+    # Sharpe per day (n - 1) of (0, 2, 0, 2) is sqrt(3) / 2, of (1, 1, 1, 1) none, which counts as 0.
+    folds = [[trial(0, 2), trial(1, 1)], [trial(0, 2), trial(1, 1)]]
+    assert trial_variance(folds) == pytest.approx(0.75 / 2)
+    assert trial_variance([[trial(0, 2)], [trial(1, 3)]]) == 0.0
+
+
+def test_a_short_training_does_not_deflate_a_long_record() -> None:
+    # Nine sets with a true Sharpe ratio of 5 a year, trained on 7 days in each of 104 folds: in any one
+    # of them they differ by noise that no record of two years could beat.
+    rng = np.random.default_rng(11)
+    good = 5 / math.sqrt(365)
+
+    def deflated(mean: float, spread: float) -> float:
+        means = np.linspace(mean - spread, mean + spread, 9)
+        folds = [[Trial(rng.normal(m, 1, 7), 0.0, 0.0, 0) for m in means] for _ in range(104)]
+        tested = rng.normal(mean, 1, 730)
+        found = infer(tested, trials=9, trial_variance=trial_variance(folds)).deflated
+        assert found is not None
+        return found
+
+    assert deflated(good, 0.0) > 0.99
+    assert deflated(0.0, 0.0) < 0.95
+    # Sets that do differ by more than the tested one earns leave room for luck.
+    assert deflated(good, 1.0) < 0.01
 
 
 def test_objectives_rank_as_they_say() -> None:

@@ -102,8 +102,8 @@ class WalkForwardResult(msgspec.Struct, frozen=True, kw_only=True):
 
     `searched`: the values tried for each parameter. `sets_evaluated`: distinct parameter sets over
     the whole suite, not times folds; `declared_trials` are added to it for the deflation.
-    `trial_variance`: variance (n - 1) across sets of their Sharpe ratio per day in training, mean over
-    folds. `without_data`: folds whose training or test range lies in a gap of the data; not run.
+    `trial_variance`: variance (n - 1) across sets of their Sharpe ratio per day, each over its training
+    in all folds. `without_data`: folds whose training or test range lies in a gap of the data; not run.
     `no_overfitting`: why there is no probability of backtest overfitting.
     `selection`: a sentence, how the best set of a fold was found.
     """

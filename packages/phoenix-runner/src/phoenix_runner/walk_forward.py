@@ -355,13 +355,16 @@ def best_of(trials: Sequence[Trial], objective: str, keep: int) -> list[int]:
 
 
 def trial_variance(by_fold: Sequence[Sequence[Trial]]) -> float:
-    """Variance (n - 1) across sets of their Sharpe ratio per day in training, mean over folds.
+    """Variance (n - 1) across sets of their Sharpe ratio per day, each over its training in all folds.
 
-    Of each fold by itself, because a fold's choice is made by its own training alone: averages of a set
-    over folds would vary less, and flatter what was chosen.
+    Over all of it, because the record that it deflates is as long: a ratio of one short training is
+    nearly all noise, and no strategy could earn what the best of a few such ratios shows by luck.
     """
-    sharpe = np.array([[trial.sharpe_daily for trial in fold] for fold in by_fold])
-    return float(sharpe.var(axis=1, ddof=1).mean()) if sharpe.shape[1] > 1 else 0.0
+    pooled = [
+        np.concatenate([trial.returns for trial in trials]) for trials in zip(*by_fold, strict=True)
+    ]
+    ratios = [Trial(returns, 0.0, 0.0, 0).sharpe_daily for returns in pooled]
+    return float(np.var(ratios, ddof=1)) if len(ratios) > 1 else 0.0
 
 
 def _task(
