@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from phoenix_runner.errors import RunnerError
 from phoenix_runner.inference import Overfitting, infer
@@ -173,17 +174,15 @@ def summarize_walk_forward(result: WalkForwardResult, tests: Sequence[RunRecord]
     """Figures of a walk-forward, ready for JSON.
 
     Keys as of [summarize][phoenix_runner.summary.summarize] where they mean the same (`range`,
-    `equity` by compounding, `attribution` and `activity` added over folds, `returns`, `drawdown` of
-    daily closes, `trades`, `inference`), and `folds`, `efficiency`, `stability`.
+    `equity` by compounding, `attribution` and `activity` added over folds, `returns`, `drawdown`
+    by the minute, `trades`, `inference`), and `folds`, `efficiency`, `stability`.
     """
     curve = chained(result, tests)
     runs = [summarize(run) for run in tests]
     start = Decimal(result.starting_equity)
     end = float(curve.equity[-1])
-    fall = drawdown(
-        curve.day_ns + DAY_NS, curve.equity, start_ns=int(curve.day_ns[0]),
-        starting_equity=float(start),
-    )  # fmt: skip
+    times, equity = by_minute(curve, tests)
+    fall = drawdown(times, equity, start_ns=int(curve.day_ns[0]), starting_equity=float(start))
     # A fold without a single day to score promised something that nobody could check.
     means = [
         float(curve.returns[curve.fold == i].mean()) if np.any(curve.fold == i) else None
@@ -245,6 +244,19 @@ def summarize_walk_forward(result: WalkForwardResult, tests: Sequence[RunRecord]
     }
     ready: dict[str, Any] = json_ready(found)
     return ready
+
+
+def by_minute(
+    curve: ChainedCurve, tests: Sequence[RunRecord]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The chained curve at every sample of the folds: each begins where the one before ended."""
+    times, values = [], []
+    for number, run in enumerate(tests):
+        before = curve.equity[curve.fold < number]
+        scale = before[-1] / float(run.starting_equity) if before.size else 1.0
+        times.append(np.asarray(run.ts_ns, dtype=np.int64))
+        values.append(np.asarray(run.equity, dtype=np.float64) * scale)
+    return np.concatenate(times), np.concatenate(values)
 
 
 def _fold(

@@ -11,8 +11,13 @@ import numpy as np
 from phoenix_schemas.timestamps import format_utc
 
 from phoenix_runner.fills import markouts
-from phoenix_runner.fold_results import WalkForwardResult, chained, summarize_walk_forward
-from phoenix_runner.metrics import DAY_NS
+from phoenix_runner.fold_results import (
+    WalkForwardResult,
+    by_minute,
+    chained,
+    summarize_walk_forward,
+)
+from phoenix_runner.metrics import drawdown_curve
 from phoenix_runner.report.bundle_files import Gap, RunBundle
 from phoenix_runner.report.charts import (
     TimeFrame,
@@ -123,7 +128,7 @@ def _tiles(result: WalkForwardResult, summary: Mapping[str, Any]) -> list[Tile]:
             percent(None if pbo is None else pbo.probability, 0),
             _not_computed(result) if pbo is None else "0 good, 50 % is noise",
         ),
-        Tile("Largest drawdown", percent(summary["drawdown"]["maximum"]), "of daily closes"),
+        Tile("Largest drawdown", percent(summary["drawdown"]["maximum"]), "minute by minute"),
     ]
 
 
@@ -141,16 +146,15 @@ def _curve_section(
     curve = chained(result, [run.record for run in runs])
     start = float(result.starting_equity)
     tests = [(f.test_start_ns, f.test_end_ns) for f in result.folds]
-    fall = curve.equity / np.maximum(np.maximum.accumulate(curve.equity), start) - 1
+    times, equity = by_minute(curve, [run.record for run in runs])
+    fall = drawdown_curve(equity, starting_equity=start)
     returns, down = summary["returns"], summary["drawdown"]
     return Section(
         "Out of sample",
         "Only days that the choice of parameters had not seen.",
         [
             chained_chart(frame, curve, tests, start, result.currency),
-            drawdown_chart(
-                frame, np.append(curve.day_ns[0], curve.day_ns + DAY_NS), np.append(0.0, fall)
-            ),
+            drawdown_chart(frame, np.append(curve.day_ns[0], times), np.append(0.0, fall)),
             daily_returns_chart(frame, curve.day_ns, curve.returns),
             monthly_table(returns["by_month"]),
             Table(
