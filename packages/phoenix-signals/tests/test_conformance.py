@@ -54,6 +54,8 @@ WINDOWS = ("window_count", "window_bars", "window_returns", "window_ns", "lookba
 REFUSED_AT_ONE = re.compile(r".*window_(count|bars|buckets|returns|rows|sessions)|lookback_bars")
 REFUSED_AT_ZERO = re.compile(r"half_life.*|bucket_raw|interval_ns|window_ns|tick_size")
 
+ENGINES = [e for e in registry.installed() if "config" in e.parameters]
+every_engine = pytest.mark.parametrize("entry", ENGINES, ids=[e.id for e in ENGINES])
 every_signal = pytest.mark.parametrize("entry", ENTRIES, ids=[e.id for e in ENTRIES])
 
 
@@ -99,6 +101,22 @@ def test_docstring_has_every_section(entry):
     missing = [s for s in SECTIONS if not re.search(rf"^{s}:", text, re.MULTILINE)]
     assert not missing, f"docstring of {entry.signal.__name__} lacks {missing}"
     assert ">>>" in text, "the example must run as a doctest"
+
+
+@every_engine
+def test_a_config_of_another_kind_is_refused(entry):
+    """Streaming and batch name the kind they want, whatever they are given instead."""
+    wanted = type(entry.signal.EXAMPLES[0]["config"])
+    batched = twin(entry.signal)
+    given = inspect.signature(batched).parameters.values()
+    columns = [None for p in given if p.kind is p.POSITIONAL_OR_KEYWORD]
+    others = [e.signal.EXAMPLES[0]["config"] for e in ENGINES if e is not entry]
+    for wrong in ({"price_precision": 2}, None, wanted, *others):
+        told = rf"config must be of type {wanted.__name__} \(was {type(wrong).__name__}\); make it"
+        with pytest.raises(ParameterError, match=told):
+            entry.signal(wrong)
+        with pytest.raises(ParameterError, match=told):
+            batched(*columns, config=wrong)
 
 
 @every_signal

@@ -192,6 +192,22 @@ typical: 60
     return value
 
 
+def check_config[Config](config: object, kind: type[Config]) -> Config:
+    """Return the config of an engine when it is of the engine's own kind.
+
+    >>> check_config({"price_precision": 2}, Exception)
+    Traceback (most recent call last):
+    phoenix_signals.errors.ParameterError: config must be of type Exception (was dict); make it with \
+Exception(...)
+    """
+    if not isinstance(config, kind):
+        raise ParameterError(
+            f"config must be of type {kind.__name__} (was {type(config).__name__}); "
+            f"make it with {kind.__name__}(...)"
+        )
+    return config
+
+
 def check_windows(config: Any, *names: str) -> None:
     """Check the windows of a config under the names of its own fields, and `z_min_count` with them.
 

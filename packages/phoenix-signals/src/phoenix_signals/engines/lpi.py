@@ -28,6 +28,7 @@ from phoenix_signals.errors import (
     NUMBER_MAX,
     RAW_MAX,
     TIME_MAX,
+    check_config,
     check_time,
     is_integer,
     number_error,
@@ -135,7 +136,7 @@ class LpiEngine(Versioned):
     )  # fmt: skip
 
     def __init__(self, config: LpiConfig) -> None:
-        self.config = config
+        self.config = check_config(config, LpiConfig)
         window = config.z_window_buckets, config.z_min_count, config.z_kind, config.z_clip
         self._pressure = LiquidationPressure(*window, config.lambda_ld, config.liquidity_mode)
         self._exhaustion = Exhaustion(*window)
