@@ -243,7 +243,7 @@ def test_open_interest_as_a_filter_costs_recall(days, eta_bps):
 
 
 def test_composite_lpi_ranks_forced_selling_first(days):
-    """Against chance by five errors, and better than FSI alone: depth does thin in a cascade.
+    """Against chance by five errors, and better than without its depth: that does thin in a cascade.
 
     Both rank the same buckets, so the gain is that of each cascade bucket's place; its mean must be
     more than its own standard error.
@@ -255,12 +255,16 @@ def test_composite_lpi_ranks_forced_selling_first(days):
     found = ranking(days, end, lpi, side="sell")
     oi = column(table, "oi_zscore")
     gated = np.where(np.isnan(oi), np.nan, np.where(oi > 0.0, lpi, 0.0))
-    without_depth = ranking(
-        days, end, np.where(np.isnan(lpi), np.nan, column(table, "fsi")), side="sell"
-    )
+    forced = ranking(days, end, np.where(np.isnan(lpi), np.nan, column(table, "fsi")), side="sell")
+    still = dataclasses.replace(
+        days.depth, notional=np.ones(len(days.depth))
+    )  # LDR is 1 throughout
+    flat = batch.composite_lpi_engine(days.trades, still, days.metrics, config=config)
+    without_depth = ranking(days, end, column(flat, "lpi"), side="sell")
     print(told("composite LPI", found))
     print(told("composite LPI, open interest z > 0", ranking(days, end, gated, side="sell")))
-    print(told("its FSI alone (no depth)", without_depth))
+    print(told("composite LPI without its depth", without_depth))
+    print(told("its FSI alone", forced))
     assert found.auc > 0.5 + 5 * found.noise
     gain = found.places - without_depth.places
     assert gain.mean() > gain.std(ddof=1) / math.sqrt(len(gain))
