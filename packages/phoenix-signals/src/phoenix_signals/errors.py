@@ -19,8 +19,11 @@ NUMBER_MAX: Final = 1e100
 TIME_MAX: Final = 2**63 - 1
 """Last time that int64 nanoseconds can name."""
 
-RAW_MAX: Final = 2**255 - 1
-"""Largest integer in raw units: a product of two of NautilusTrader's, which have 128 bits."""
+RAW_BITS: Final = 255
+"""Bits of the largest integer in raw units: a product of two of NautilusTrader's, which have 128."""
+
+RAW_MAX: Final = 2**RAW_BITS - 1
+"""Largest integer in raw units."""
 
 
 class SignalsError(PhoenixError, ValueError):
