@@ -229,6 +229,7 @@ def test_wrong_usage(run: Run, tmp_path: Path) -> None:
         (("ingest", "--config", "{folder}"), "{folder}: a folder; name the YAML file in it"),
         (("ingest", "--raw-root", "{folder}", "--catalog", "{folder}/c"), "catalog must not lie under"),
         (("ingest", "--raw-root", "{folder}", "--catalog", "{folder}"), "catalog must not lie under"),
+        (("ingest", "--raw-root", "{folder}", "--catalog", "."), "raw root must not lie in the catalog"),
     ],
 )  # fmt: skip
 def test_what_is_given_in_the_wrong_place(

@@ -57,9 +57,11 @@ from phoenix_etl.source_rows import (
     lines_of,
 )
 from phoenix_etl.stat_cache import StatCache
-from phoenix_etl.validation import write_validation_report
+from phoenix_etl.validation import validation_report
 
 COMMIT_INTERVAL_S = 5.0
+SPECS_COPY = "instrument_specs.yaml"
+"""In the catalog's folder: what its instruments were written from."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +101,17 @@ def ingest(
     """
     if not config.raw_roots:
         raise NothingFoundError("raw_roots must name a folder (was empty); pass --raw-root")
+    catalog = config.catalog.resolve()
     for root in config.raw_roots:
-        if config.catalog.resolve().is_relative_to(Path(root).resolve()):
+        if catalog.is_relative_to(Path(root).resolve()):
             raise UsageError(
                 f"catalog must not lie under a raw root (was {config.catalog} under {root}); name "
                 "another folder"
+            )
+        if Path(root).resolve().is_relative_to(catalog):
+            raise UsageError(
+                f"raw root must not lie in the catalog, which holds nothing but what was ingested "
+                f"(was {root} in {config.catalog}); name another folder for the catalog"
             )
     inventory = take_inventory(config.raw_roots)
     start_ns, end_ns = config.range_ns
@@ -165,7 +173,8 @@ def _nothing_matches(config: EtlConfig, inventory: Inventory) -> str:
 class _Staged:
     """Finished work that waits for its commit."""
 
-    moves: list[tuple[Path, str]] = field(default_factory=list)
+    moves: dict[str, Path] = field(default_factory=dict)
+    """Places in the catalog, and the staged files that go there."""
     removals: list[str] = field(default_factory=list)
     changed: bool = False
 
@@ -197,6 +206,7 @@ class _Run:
         self._partitions: dict[str, PartitionEntry] = dict(self._manifest.partitions)
         self._crosschecks = self._manifest.crosschecks
         self._instruments = dict(self._manifest.instruments)
+        self._texts = dict(self._manifest.texts)
         self._wanted = {spec.instrument_id for spec in instruments.values()}
         planned = plan_files(config, chosen, instruments, self._files)
         self.states = {p.source.path: FileState(p) for p in planned}
@@ -220,13 +230,16 @@ class _Run:
             changed=self._failed != self._manifest.failed
             or self._unrecognised != self._manifest.unrecognised
         )
+        report, root = config.validation_report.resolve(), store.root.resolve()
+        inside = report.is_relative_to(root)
+        self._report_path = report.relative_to(root).as_posix() if inside else None
         self._next_commit = time.monotonic() + COMMIT_INTERVAL_S
         self._built = 0
         self._removed = 0
         self._rows_read: dict[str, int] = {}
         self._attempted: set[str] = set()
         self._run_failed: dict[str, str] = {}
-        self._texts = 0
+        self._staged_texts = 0
 
     def execute(self, executor: Executor | None, recovered: bool) -> IngestResult:
         unknown = self._unknown_files()
@@ -243,8 +256,9 @@ class _Run:
             self._commit_staged()
             self._hold_against_each_other(crew)
         self._commit_staged()
+        self._bring_report()
         self._cache.save()
-        result = IngestResult(
+        return IngestResult(
             manifest=self._manifest,
             files_read=len(self._rows_read),
             files_known=len(self.states) - len(self._attempted),
@@ -255,8 +269,6 @@ class _Run:
             failed=self._run_failed,
             recovered=recovered,
         )
-        write_validation_report(result.manifest, self._config.validation_report)
-        return result
 
     def _unknown_files(self) -> list[FileState]:
         """Files to be read, and those of which that depends on what others hold."""
@@ -361,7 +373,11 @@ class _Run:
         self._index(source.path, self._files[source.path])
         self._precedence.learn(source, self._files[source.path])
         self._unknown.discard(source.path)
-        self._stage_rejects(rejects_path(source, source.path), source.path, result.rejects)
+        rejects = rejects_path(source, source.path)
+        if result.rejects:
+            self._stage_text(rejects, rejects_csv([(source.path, r) for r in result.rejects]))
+        else:
+            self._drop_text(rejects)
         self._staged.changed = True
         self.progress.file_done(source.path)
 
@@ -374,9 +390,7 @@ class _Run:
         entry = self._files.pop(path)
         for day in entry.report.days:
             self._sources_of_day[entry.market, entry.dataset, entry.symbol, day].discard(path)
-        rejects = rejects_path(entry, path)
-        if (self._store.root / rejects).exists():
-            self._staged.removals.append(rejects)
+        self._drop_text(rejects_path(entry, path))
 
     def days_to_check(self) -> Iterator[DayKey]:
         """Days of the streams in this run that have rows, or had them."""
@@ -416,7 +430,7 @@ class _Run:
         return (self._store.root / path).is_file()
 
     def _is_there(self, file: WrittenFile) -> bool:
-        if any(target == file.path for _, target in self._staged.moves):
+        if file.path in self._staged.moves:
             return True
         try:
             return (self._store.root / file.path).stat().st_size == file.bytes
@@ -435,9 +449,9 @@ class _Run:
                 mine = [c for c in built.conflicts if c.source == source]
                 texts = lines_of(self.states[source].plan.source, {c.line for c in mine})
                 rows += [(source, Reject(c.line, c.reason, texts[c.line])) for c in mine]
-            self._stage_file(conflicts, rejects_csv(rows))
+            self._stage_text(conflicts, rejects_csv(rows))
         for file, staged in zip(built.files, built.staged, strict=True):
-            self._staged.moves.append((staged, file.path))
+            self._staged.moves[file.path] = staged
         instrument = next(self.states[p].plan.instrument for p in inputs if p in self.states)
         self._partitions[name] = PartitionEntry(
             market=self._files[next(iter(inputs))].market,
@@ -470,22 +484,25 @@ class _Run:
             return False
         self._staged.removals += [file.path for file in old.files]
         if old.conflicts_file:
-            self._staged.removals.append(old.conflicts_file)
+            self._drop_text(old.conflicts_file)
         return True
 
-    def _stage_rejects(self, target: str, name: str, rejects: list[Reject]) -> None:
-        if rejects:
-            self._stage_file(target, rejects_csv([(name, r) for r in rejects]))
-        elif (self._store.root / target).exists():
+    def _stage_text(self, target: str, data: bytes) -> None:
+        self._texts[target] = self._stage_file(target, data)
+
+    def _drop_text(self, target: str) -> None:
+        self._texts.pop(target, None)
+        if (self._store.root / target).exists():
             self._staged.removals.append(target)
 
-    def _stage_file(self, target: str, data: bytes) -> None:
-        self._texts += 1
-        staged = self._store.staging / "texts" / str(self._texts)
+    def _stage_file(self, target: str, data: bytes) -> str:
+        """Have a file written with the next commit; its sha256."""
+        self._staged_texts += 1
+        staged = self._store.staging / "texts" / str(self._staged_texts)
         durable.write_new(staged, data)
-        self._staged.moves = [m for m in self._staged.moves if m[1] != target]
-        self._staged.moves.append((staged, target))
+        self._staged.moves[target] = staged
         self._staged.changed = True
+        return hashlib.sha256(data).hexdigest()
 
     def _hold_against_each_other(self, crew: Crew) -> None:
         """Check the days of which a file changed; the checks read what is committed."""
@@ -506,9 +523,13 @@ class _Run:
         what holds for each of them.
         """
         specs_path = self._config.instrument_specs_path
-        text = Path(specs_path).read_text("utf-8") if specs_path else default_specs_text()
-        copy = self._store.root / "instrument_specs.yaml"
-        is_same_text = copy.exists() and copy.read_text("utf-8") == text
+        text = Path(specs_path).read_bytes() if specs_path else default_specs_text().encode()
+        copy = self._store.root / SPECS_COPY
+        is_same_text = (
+            self._texts.get(SPECS_COPY) == hashlib.sha256(text).hexdigest()
+            and copy.is_file()
+            and copy.read_bytes() == text
+        )
         held = {Path(path).parent.name for path in self._instruments}
         if (
             is_same_text
@@ -528,16 +549,34 @@ class _Run:
             data = path.read_bytes()
             sha256 = hashlib.sha256(data).hexdigest()
             if self._instruments.get(target) != sha256 or not (self._store.root / target).exists():
-                self._instruments[target] = sha256
-                self._stage_file(target, data)
+                self._instruments[target] = self._stage_file(target, data)
         if not is_same_text:
-            self._stage_file("instrument_specs.yaml", text.encode())
+            self._stage_text(SPECS_COPY, text)
+
+    def _bring_report(self) -> None:
+        """Have the report say what the manifest does, also after it was deleted, or put elsewhere, or
+        this code words it otherwise."""
+        data = validation_report(self._manifest).encode()
+        path = self._config.validation_report
+        is_there = path.is_file() and path.read_bytes() == data
+        if self._report_path is None:
+            if not is_there:
+                durable.write_file(path, data)
+            durable.remove(durable.temporary_name(path))  # that a crash may have left
+        before = self._manifest.validation_report
+        if before is not None and before != self._report_path:
+            self._drop_text(before)
+        if before != self._report_path or (self._report_path is not None and not is_there):
+            self._staged.changed = True
+            self._commit_staged()
 
     def _current(self) -> Manifest:
         return msgspec.structs.replace(
             self._manifest,
             **provenance(self._config),
-            instruments=dict(sorted(self._instruments.items())),
+            instruments=self._instruments,
+            texts=self._texts,
+            validation_report=self._report_path,
             files=self._files,
             failed=self._failed,
             unrecognised=self._unrecognised,
@@ -552,8 +591,15 @@ class _Run:
         if not self._staged.changed:
             return
         check_ledger(self._files, self._partitions)
-        data = manifests.encode(self._current())
-        self._store.commit(self._staged.moves, self._staged.removals, data)
+        manifest = manifests.completed(self._current())
+        if self._report_path is not None:
+            self._stage_text(self._report_path, validation_report(manifest).encode())
+            manifest = msgspec.structs.replace(manifest, texts=self._texts)
+        named = manifest.named_files()
+        # A file that was read again may have staged what its second reading does not want.
+        moves = [(staged, place) for place, staged in self._staged.moves.items() if place in named]
+        data = manifests.encode(manifest)
+        self._store.commit(moves, self._staged.removals, data)
         self._staged = _Staged()
         self._manifest = manifests.decode(data, self._store.manifest)
         # A big manifest takes a while to write: that stays a small part of the work.
