@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import math
 import shutil
@@ -20,9 +21,13 @@ from phoenix_runner.executors import Inline
 from phoenix_runner.fold_results import WalkForwardResult
 from phoenix_runner.folds import FoldError
 from phoenix_runner.inference import infer
+from phoenix_runner.report.bundle_files import read_walk_forward
+from phoenix_runner.report.page import render
+from phoenix_runner.report.walk_forward import walk_forward_page
 from phoenix_runner.search import parameter_sets
 from phoenix_runner.suite import Suite, suite_from
 from phoenix_runner.tasks import TaskStore
+from phoenix_runner.terminal import describe
 from phoenix_runner.walk_forward import Trial, choose, fold_plan, run_walk_forward, trial_variance
 from phoenix_schemas.errors import ConfigError
 from small_catalog import BAR_TYPE, DAY, MINUTE, START, bar_rows, suite_values, write
@@ -184,6 +189,38 @@ def test_what_cannot_work_is_refused_before_any_run(
         run(suite_over(root, **mode))
     assert caught.value.exit_code == 2  # type: ignore[attr-defined]
     assert not (root.parent / "runs").exists()
+
+
+def test_combinations_that_the_strategy_does_not_allow_are_no_trials(root: Path) -> None:
+    parameters = {"strategy.config.fast_bars": [2, 5], "strategy.config.slow_bars": [3, 9]}
+    suite = suite_over(root, parameters=parameters)
+    counting = Counting()
+    done = run_walk_forward(suite, counting)
+    assert counting.runs == 2 * 3 + 2
+    result = WalkForwardResult.read(done.folder)
+    assert [o.label for o in result.left_out] == ["fast_bars=5 slow_bars=3"]
+    assert (result.sets_evaluated, result.trials) == (3, 3)
+    assert result.selection.startswith("Each of 3 parameter sets (every combination of the values ")
+    assert "where the strategy allows them together" in result.selection
+    said = (
+        "1 of 4 combinations is not allowed (fast_bars=5 slow_bars=3: slow_bars must be > fast_bars = 5 "
+        "(was 3)); left out, no trial"
+    )
+    assert said in describe(done).splitlines()
+    page = render(
+        walk_forward_page(*read_walk_forward(done.folder), config_text="", environment="")
+    )
+    assert f"{said}." in html.unescape(page)
+    drawn = {**suite.to_builtins()["mode"]["search"], "method": "random", "samples": 4}
+    assert WalkForwardResult.read(run(suite_over(root, search=drawn))).sets_evaluated == 3
+
+
+def test_more_runs_than_anybody_waits_for_are_refused(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("phoenix_runner.search.MOST_RUNS", 7)
+    with pytest.raises(SuiteError, match=r"at most 7 runs \(was 8, of 3 sets in 2 folds\)"):
+        run(suite_over(root))
 
 
 def test_a_partial_last_fold_is_dropped_and_reported(root: Path) -> None:

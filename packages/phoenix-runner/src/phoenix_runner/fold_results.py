@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from phoenix_runner.errors import RunnerError
 from phoenix_runner.inference import Overfitting, infer
+from phoenix_runner.left_out import LeftOut
 from phoenix_runner.metrics import (
     DAY_NS,
     DailyReturns,
@@ -105,7 +106,8 @@ class WalkForwardResult(msgspec.Struct, frozen=True, kw_only=True):
     the whole suite, not times folds; `declared_trials` are added to it for the deflation.
     `trial_variance`: variance (n - 1) across sets of their Sharpe ratio per day, each over its training
     in all folds. `without_data`: folds whose training or test range lies in a gap of the data; not run.
-    `no_overfitting`: why there is no probability of backtest overfitting.
+    `no_overfitting`: why there is no probability of backtest overfitting. `left_out`: combinations that
+    the strategy does not allow; not evaluated, no trials.
     `selection`: a sentence, how the best set of a fold was found.
     """
 
@@ -128,6 +130,7 @@ class WalkForwardResult(msgspec.Struct, frozen=True, kw_only=True):
     without_data: list[DroppedFold] = []
     overfitting: OverfittingResult | None = None
     no_overfitting: str = ""
+    left_out: list[LeftOut] = []
 
     @property
     def trials(self) -> int:

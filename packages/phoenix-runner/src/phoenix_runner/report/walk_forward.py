@@ -17,6 +17,7 @@ from phoenix_runner.fold_results import (
     chained,
     summarize_walk_forward,
 )
+from phoenix_runner.left_out import left_out_sentence
 from phoenix_runner.metrics import drawdown_curve
 from phoenix_runner.report.bundle_files import Gap, RunBundle
 from phoenix_runner.report.charts import (
@@ -43,6 +44,7 @@ from phoenix_runner.report.wording import (
     execution_sentences,
     gap_sentences,
     judge,
+    left_out_table,
     money,
     number,
     percent,
@@ -221,6 +223,8 @@ def _choice_section(result: WalkForwardResult, summary: Mapping[str, Any]) -> Se
     blocks: list[Chart | Table] = [
         parameter_chart(s, result.searched[s["name"]]) for s in stability
     ]
+    if result.left_out:
+        blocks.append(left_out_table(result.left_out))
     blocks.append(
         Table(
             "Parameter stability",
@@ -305,6 +309,8 @@ def _caveats(
         f"begins {duration(result.embargo_ns / 1e9)} after it (embargo)."
     )
     notes = [sets, separation]
+    if result.left_out:
+        notes.append(f"{left_out_sentence(result.left_out, result.sets_evaluated)}.")
     if result.dropped is not None:
         notes.append(
             f"The last fold, from {date(format_utc(result.dropped.test_start_ns))}, was dropped: its "
