@@ -33,9 +33,13 @@ MINUTE = 60 * 10**9
 DAY = 1440 * MINUTE
 START = 19_754 * DAY  # 2024-02-01
 INSTRUMENT = "BTCUSDT-PERP.BINANCE"
+SPEC = {
+    "instrument_id": INSTRUMENT, "class": "perp", "maker_fee": "0.0002", "taker_fee": "0.0004",
+    "margin_init": "0.20000000", "margin_maint": "0.004", "price_increment": "0.10",
+}  # fmt: skip
 CONFIG = """\
 execution:
-  fees: {{source: spec, tier: VIP0, maker: null, taker: null}}
+  fees: {{source: spec}}
   latency: {{insert_ms: 5, update_ms: 0, cancel_ms: 0}}
   fill: {{prob_fill_on_limit: 1.0, prob_slippage: 0.0}}
   trade_execution: true
@@ -131,6 +135,7 @@ def write_bundle(
     (folder / "summary.json").write_text(json.dumps(summary))
     (folder / "manifest_ref.json").write_text(json.dumps({"catalog_digest": "0123", "gaps": known}))
     (folder / "environment.json").write_text('{\n "python": "3.12.1"\n}\n')
+    (folder / "experiment.json").write_text(json.dumps({"instruments": [SPEC]}))
     bars = "null" if quotes else "{spread_bps: 1.0, slippage_bps: 0.5}"
     (folder / "config_resolved.yaml").write_text(CONFIG.format(bars=bars))
     pq.write_table(

@@ -13,7 +13,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from phoenix_runner.fills import Fill
-from phoenix_runner.report.bundle_files import ReportError
+from phoenix_runner.report.bundle_files import ReportError, read_bundle
 from phoenix_runner.report.charts import (
     TimeFrame,
     attribution_chart,
@@ -24,7 +24,7 @@ from phoenix_runner.report.charts import (
 )
 from phoenix_runner.report.drawing import BLUE, VERMILION, thin
 from phoenix_runner.report.page import Page, Section, Table, Verdict, render
-from phoenix_runner.report.wording import ENOUGH_DAYS, run_verdict
+from phoenix_runner.report.wording import ENOUGH_DAYS, execution_sentences, run_verdict
 from phoenix_runner.report.writing import write_report
 
 MINUTE = 60 * 10**9
@@ -123,6 +123,23 @@ def test_the_verdict_comes_first_and_the_caveats_last(html: str) -> None:
 def test_text_from_the_bundle_is_escaped(html: str) -> None:
     assert "<stale>" not in html
     assert "&lt;stale&gt; &amp; quote" in html
+
+
+def test_the_fee_rates_stand_on_the_page(html: str, bundle: Path) -> None:
+    assert "They pay 2 bps of notional as maker and 4 bps as taker, by the instrument" in html
+    config = read_bundle(bundle).config
+    for fees, words in (
+        ({"source": "tier", "tier": "VIP9"}, "0 bps of notional as maker and 1.7 bps as taker, by the"),
+        ({"source": "rates", "maker": "-0.00005", "taker": "0.0003"}, "−0.5 bps of notional as maker"),
+    ):  # fmt: skip
+        other = {**config, "execution": {**config["execution"], "fees": fees}}
+        assert words in " ".join(execution_sentences(other))
+    specs = [
+        {"instrument_id": name, "maker_fee": maker, "taker_fee": "0.0005"}
+        for name, maker in (("A", "0.0002"), ("B", "0.0001"))
+    ]
+    both = " ".join(execution_sentences(config, specs))
+    assert "2 bps of notional as maker and 5 bps as taker on A, 1 bps" in both
 
 
 def test_the_size_is_sane(html: str, make_bundle: MakeBundle, tmp_path: Path) -> None:

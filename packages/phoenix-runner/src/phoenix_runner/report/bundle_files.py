@@ -4,7 +4,8 @@ What a bundle holds stands in `phoenix_runner.bundle`. The report needs of it `s
 (`experiment_id`, `strategy`, `instrument_ids`, `currency`, `trading_start_utc`, `end_utc`,
 `starting_equity`, `final_equity`, the attribution, `refusals`), `fills.csv`, `funding.csv`,
 `equity.parquet`, `marks.parquet`, `manifest_ref.json` (`catalog_digest`, and `gaps`: objects with
-`type`, `instrument_id`, `start_utc`, `end_utc`), `environment.json` and `config_resolved.yaml`.
+`type`, `instrument_id`, `start_utc`, `end_utc`), `experiment.json` (`instruments`: their
+specifications), `environment.json` and `config_resolved.yaml`.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ class RunBundle:
     refusals: Mapping[str, int]
     gaps: Sequence[Gap]
     catalog_digest: str
+    instruments: Sequence[Mapping[str, Any]]
     config: Mapping[str, Any]
     config_text: str
     environment: str
@@ -99,6 +101,7 @@ def read_bundle(folder: Path) -> RunBundle:
             refusals=_refusals(summary["refusals"]),
             gaps=[_gap(g) for g in manifest["gaps"]],
             catalog_digest=manifest["catalog_digest"],
+            instruments=_json(folder / "experiment.json")["instruments"],
             config=yaml.safe_load(config_text),
             config_text=config_text,
             environment=_text(folder / "environment.json"),

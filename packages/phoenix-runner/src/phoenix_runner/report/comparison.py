@@ -65,6 +65,7 @@ class Contender:
     sets: int
     gaps: Sequence[Gap]
     config: Mapping[str, Any]
+    instruments: Sequence[Mapping[str, Any]]
 
     @property
     def sharpe_daily(self) -> float | None:
@@ -91,6 +92,7 @@ def read_contender(label: str, folder: Path) -> Contender:
             sets=result.trials,
             gaps=[gap for run in runs for gap in run.gaps],
             config=runs[0].config,
+            instruments=runs[0].instruments,
         )
     run = read_bundle(folder)
     record = run.record
@@ -108,6 +110,7 @@ def read_contender(label: str, folder: Path) -> Contender:
         sets=1,
         gaps=run.gaps,
         config=run.config,
+        instruments=run.instruments,
     )  # fmt: skip
 
 
@@ -352,7 +355,8 @@ def _execution_caveats(contenders: Sequence[Contender]) -> list[str]:
     """Assumptions about execution, once for all runs that share them."""
     by_text: dict[tuple[str, ...], list[str]] = {}
     for c in contenders:
-        by_text.setdefault(tuple(execution_sentences(c.config)), []).append(c.label)
+        text = execution_sentences(c.config, c.instruments)
+        by_text.setdefault(tuple(text), []).append(c.label)
     if len(by_text) == 1:
         return list(next(iter(by_text)))
     return [f"{', '.join(labels)}: {' '.join(text)}" for text, labels in by_text.items()]

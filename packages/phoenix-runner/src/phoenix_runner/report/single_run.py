@@ -150,7 +150,7 @@ def inference_table(inference: Mapping[str, Any], *, half: bool = False) -> Tabl
 
 def run_caveats(run: RunBundle) -> list[str]:
     gaps = [(g.what, format_utc(g.start_ns), format_utc(g.end_ns)) for g in run.gaps]
-    return [*execution_sentences(run.config), CANNOT_TELL, *gap_sentences(gaps)]
+    return [*execution_sentences(run.config, run.instruments), CANNOT_TELL, *gap_sentences(gaps)]
 
 
 def details(run: RunBundle) -> list[Detail]:

@@ -319,7 +319,8 @@ def _caveats(
             f"{count(pbo.days_dropped, 'day')} left out to make blocks equal."
         )
     known = [(g.what, format_utc(g.start_ns), format_utc(g.end_ns)) for g in gaps]
-    return [*notes, *execution_sentences(runs[0].config), CANNOT_TELL, *gap_sentences(known)]
+    execution = execution_sentences(runs[0].config, runs[0].instruments)
+    return [*notes, *execution, CANNOT_TELL, *gap_sentences(known)]
 
 
 def _objective(name: str) -> str:

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
+import msgspec
+
+from phoenix_runner.config import FeesSection
 from phoenix_runner.report.page import Tone, Verdict
+from phoenix_runner.venue import fee_rates
 
 ENOUGH_DAYS = 30
 """Fewer daily returns than this are called too few to judge."""
@@ -181,10 +186,15 @@ def gap_sentences(gaps: Sequence[tuple[str, str, str]]) -> list[str]:
     ]
 
 
-def execution_sentences(config: Mapping[str, Any]) -> list[str]:
-    """What the suite assumed about fills, fees, latency and funding, for the caveats."""
+def execution_sentences(
+    config: Mapping[str, Any], instruments: Sequence[Mapping[str, Any]] = ()
+) -> list[str]:
+    """What the suite assumed about fills, fees, latency and funding, for the caveats.
+
+    `instruments` are the specifications of `experiment.json`, which hold the fees of `source: spec`.
+    """
     execution = config["execution"]
-    fees, latency, fill = execution["fees"], execution["latency"], execution["fill"]
+    latency, fill = execution["latency"], execution["fill"]
     bars = execution["bar_execution"]
     if bars is None:
         how = "Orders that take liquidity fill at the quote in force when they reach the venue"
@@ -205,11 +215,6 @@ def execution_sentences(config: Mapping[str, Any]) -> list[str]:
         )
     slip = fill["prob_slippage"]
     worse = f"; with probability {slip} one tick worse" if slip else ""
-    rates = {
-        "spec": "the fees of the instrument specification",
-        "tier": f"the venue's {fees['tier']} fees",
-        "rates": f"fees of {fees['maker']} (maker) and {fees['taker']} (taker) of notional",
-    }[fees["source"]]
     funding = config["funding"]
     paid = {
         "settle": "funding is settled at the archive's rates",
@@ -218,7 +223,45 @@ def execution_sentences(config: Mapping[str, Any]) -> list[str]:
     }[funding["mode"]]
     insert = latency["insert_ms"]
     delay = f"{insert} ms after the decision" if insert else "at once, without any latency"
-    return [f"{how}{worse}; {resting}.", f"Orders arrive {delay}. They pay {rates}; {paid}."]
+    return [
+        f"{how}{worse}; {resting}.",
+        f"Orders arrive {delay}. They pay {_fees(execution['fees'], instruments)}; {paid}.",
+    ]
+
+
+def _fees(section: Mapping[str, Any], instruments: Sequence[Mapping[str, Any]]) -> str:
+    """What orders pay, in bps, and who says so.
+
+    >>> spec = {"instrument_id": "X", "maker_fee": "0.0002", "taker_fee": "0.0004"}
+    >>> _fees({"source": "spec"}, [spec])
+    '2 bps of notional as maker and 4 bps as taker, by the instrument specification'
+    >>> _fees({"source": "tier", "tier": "VIP3"}, [])
+    "1.2 bps of notional as maker and 3.2 bps as taker, by the venue's VIP3 tier"
+    """
+    fees = msgspec.convert(section, FeesSection)
+    source = {
+        "spec": "the instrument specification",
+        "tier": f"the venue's {fees.tier} tier",
+        "rates": "the suite's own rates",
+    }[fees.source]
+    zero = Decimal(0)
+    if fees.source != "spec":
+        maker, taker = fee_rates(fees, (zero, zero))
+        return f"{_bps(maker)} bps of notional as maker and {_bps(taker)} bps as taker, by {source}"
+    by_rates: dict[tuple[Decimal, Decimal], list[str]] = {}
+    for spec in instruments:
+        rates = fee_rates(fees, (Decimal(spec["maker_fee"]), Decimal(spec["taker_fee"])))
+        by_rates.setdefault(rates, []).append(spec["instrument_id"])
+    each = [
+        f"{_bps(maker)} bps of notional as maker and {_bps(taker)} bps as taker"
+        + (f" on {', '.join(names)}" if len(by_rates) > 1 else "")
+        for (maker, taker), names in by_rates.items()
+    ]
+    return f"{', '.join(each)}, by {source}" if each else f"the fees of {source}"
+
+
+def _bps(share: Decimal) -> str:
+    return f"{(share * 10_000).normalize():f}".replace("-", "−")
 
 
 def judge(net: float, inference: Mapping[str, Any]) -> tuple[Tone, str]:
