@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 
 from phoenix_runner.config import FeesSection
-from phoenix_runner.report.page import Tone, Verdict
+from phoenix_runner.left_out import LeftOut
+from phoenix_runner.report.page import Table, Tone, Verdict
 from phoenix_runner.venue import fee_rates
 
 ENOUGH_DAYS = 30
@@ -348,6 +349,17 @@ def _refusals(refusals: Mapping[str, int]) -> list[str]:
             f"{count(rejected, 'order')} {'was' if rejected == 1 else 'were'} rejected."
         )
     return sentences
+
+
+def left_out_table(left_out: Sequence[LeftOut]) -> Table:
+    """Parameter sets that were not tried, each with why."""
+    return Table(
+        "Left out",
+        "Combinations that the strategy does not allow; they are no trials.",
+        ["set", "why"],
+        [[o.label, o.reason] for o in left_out],
+        numeric=False,
+    )
 
 
 def _sign(value: float, *, sign: bool) -> str:
