@@ -142,6 +142,12 @@ def test_the_fee_rates_stand_on_the_page(html: str, bundle: Path) -> None:
     assert "2 bps of notional as maker and 5 bps as taker on A, 1 bps" in both
 
 
+def test_what_the_instruments_were_taken_for_is_in_the_appendix(html: str) -> None:
+    appendix = html[html.index(">To reproduce<") :]
+    assert "BTCUSDT-PERP.BINANCE: class perp, maker_fee 0.0002, taker_fee 0.0004, " in appendix
+    assert "margin_init 0.20000000, margin_maint 0.004, price_increment 0.10" in appendix
+
+
 def test_the_size_is_sane(html: str, make_bundle: MakeBundle, tmp_path: Path) -> None:
     assert 100_000 < len(html) < 1_000_000
     busy = make_bundle(tmp_path, days=12, trade_every=4, gaps=())

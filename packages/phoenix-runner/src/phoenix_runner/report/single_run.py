@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -157,11 +157,26 @@ def details(run: RunBundle) -> list[Detail]:
     return [
         Detail("Resolved configuration", run.config_text),
         Detail("Environment", run.environment),
+        Detail("Instrument specifications", specification_text(run.instruments)),
         Detail(
             "Identity",
             f"experiment id   {run.experiment_id}\ncatalog digest  {run.catalog_digest}\n",
         ),
     ]
+
+
+def specification_text(instruments: Sequence[Mapping[str, Any]]) -> str:
+    """The specifications that a run used, leverage applied: one line for each.
+
+    >>> print(specification_text([{"instrument_id": "X", "margin_maint": "0.004"}]), end="")
+    X: margin_maint 0.004
+    """
+    return "".join(
+        f"{spec['instrument_id']}: "
+        + ", ".join(f"{key} {value}" for key, value in spec.items() if key != "instrument_id")
+        + "\n"
+        for spec in instruments
+    )
 
 
 def monthly_table(by_month: Mapping[str, float]) -> Table:

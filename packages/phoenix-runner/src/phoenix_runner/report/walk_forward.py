@@ -35,7 +35,12 @@ from phoenix_runner.report.fold_charts import (
     train_test_chart,
 )
 from phoenix_runner.report.page import Chart, Detail, Page, Section, Table, Tile, Verdict
-from phoenix_runner.report.single_run import inference_table, monthly_table, skill_tiles
+from phoenix_runner.report.single_run import (
+    inference_table,
+    monthly_table,
+    skill_tiles,
+    specification_text,
+)
 from phoenix_runner.report.wording import (
     CANNOT_TELL,
     count,
@@ -79,6 +84,7 @@ def walk_forward_page(
         details=[
             Detail("Resolved configuration", config_text),
             Detail("Environment", environment),
+            Detail("Instrument specifications", specification_text(runs[0].instruments)),
             Detail(
                 "Identity",
                 f"experiment id   {result.experiment_id}\n"
