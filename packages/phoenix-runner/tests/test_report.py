@@ -24,7 +24,13 @@ from phoenix_runner.report.charts import (
 )
 from phoenix_runner.report.drawing import BLUE, VERMILION, thin
 from phoenix_runner.report.page import Page, Section, Table, Verdict, render
-from phoenix_runner.report.wording import ENOUGH_DAYS, execution_sentences, run_verdict
+from phoenix_runner.report.single_run import skill_tiles
+from phoenix_runner.report.wording import (
+    ENOUGH_DAYS,
+    execution_sentences,
+    run_verdict,
+    sharpe_sentence,
+)
 from phoenix_runner.report.writing import write_report
 
 MINUTE = 60 * 10**9
@@ -217,15 +223,33 @@ def test_no_figure_about_skill_stands_on_a_few_days(
 ) -> None:
     assert "No Sharpe ratio: 12 days, 30 needed." in html
     values = tile_values(html)
-    assert values["Sharpe ratio"] == values["Deflated Sharpe"] == "–"
+    assert values["Sharpe ratio"] == values["PSR against 0"] == "–"
     assert html.count('<div class="note">12 days, 30 needed</div>') == 2
-    for label in ("Sharpe ratio per day", r"deflated Sharpe ratio \(DSR\)", r".*\(PSR\)"):
+    for label in ("Sharpe ratio per day", "PSR against 0"):
         assert re.search(f"<td>{label}</td><td>–</td>", html), label
     long = write_report(make_bundle(tmp_path, days=ENOUGH_DAYS, gaps=())).read_text("utf-8")
     assert "needed" not in long.replace("days needed to show", "")
     values = tile_values(long)
-    assert "–" not in (values["Sharpe ratio"], values["Deflated Sharpe"])
-    assert not re.search(r"<td>deflated Sharpe ratio \(DSR\)</td><td>–</td>", long)
+    assert "–" not in (values["Sharpe ratio"], values["PSR against 0"])
+    assert "<td>PSR against 0</td><td>–</td>" not in long
+
+
+def test_psr_is_named_for_what_it_is_compared_with() -> None:
+    shown = {"observations": 400, "probabilistic": 0.93, "deflated": 0.71, "undefined": None}
+    one, many = (
+        skill_tiles({"inference": {**shown, "trials": n}, "returns": {"sharpe_annual": 1.0}})[1]
+        for n in (1, 4000)
+    )
+    assert (one.label, many.label) == (
+        "PSR against 0", "PSR against the best of 4,000 by luck (DSR)",
+    )  # fmt: skip
+    assert "not the chance of skill" in one.note
+    alone = sharpe_sentence({**shown, "trials": 1}, 1.0)
+    assert "were the true one 0, 93\xa0% of samples this long would show less" in alone
+    assert "71" not in alone, "nothing is deflated"
+    assert "The best of 4,000 worthless sets would show less in 71\xa0% (DSR)." in sharpe_sentence(
+        {**shown, "trials": 4000}, 1.0
+    )
 
 
 def test_a_run_without_trades_is_reported(make_bundle: MakeBundle, tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ Everything here is per period and without annualising: the Sharpe ratio is mean 
 of the returns as sampled (daily, in Phoenix), kurtosis is not excess (a normal has 3), T counts
 returns. Annual figures are for reading only and are made in `phoenix_runner.metrics`.
 
-- [probabilistic_sharpe_ratio][] (PSR): the probability that the true ratio exceeds a benchmark.
+- [probabilistic_sharpe_ratio][] (PSR): one-sided confidence that the true ratio exceeds a benchmark,
+  one minus the p-value; not the probability of skill given the data.
 - [expected_maximum_sharpe][]: the ratio that the best of N worthless trials shows on average.
 - [deflated_sharpe_ratio][] (DSR): PSR against that.
 - [minimum_track_record_length][] (MinTRL): how many returns a claim needs.
@@ -132,7 +133,10 @@ def probabilistic_sharpe_ratio(
     kurtosis: float = 3.0,
     benchmark: float = 0.0,
 ) -> float:
-    """Probability that the true Sharpe ratio exceeds `benchmark`, given the one estimated.
+    """Confidence that the true Sharpe ratio exceeds `benchmark`: one minus the one-sided p-value.
+
+    The share of samples of this length in which a true ratio at `benchmark` would show less than
+    `sharpe`; no probability of the true ratio, which would need a prior.
 
     PSR = Phi((SR - SR*) sqrt(T - 1) / sqrt(1 - g3 SR + (g4 - 1) / 4 SR^2)), everything per period,
     g3 skewness, g4 kurtosis (3 for a normal).

@@ -27,6 +27,7 @@ from phoenix_runner.report.page import Chart, Detail, Page, Section, Table, Tile
 from phoenix_runner.report.wording import (
     CANNOT_TELL,
     ENOUGH_DAYS,
+    PSR_MEANS,
     count,
     date,
     earned,
@@ -245,10 +246,9 @@ def _best_sentence(best: Contender, found: Mapping[str, Mapping[str, Any]], tria
     if few := too_few(inference["observations"]):
         return f"No Sharpe ratio: {few}."
     return (
-        f"The probability that its true Sharpe ratio is above zero is "
-        f"{probability(inference['probabilistic'])} taken alone, and "
-        f"{probability(inference['deflated'])} against the best that {trials:,} worthless sets would "
-        "show by luck."
+        f"Were its true Sharpe ratio 0, {probability(inference['probabilistic'])} of samples this "
+        f"long would show less (PSR); {probability(inference['deflated'])} against the best that "
+        f"{trials:,} worthless sets would show by luck (DSR)."
     )
 
 
@@ -302,8 +302,8 @@ def _results_table(ranked: Sequence[Contender], found: Mapping[str, Mapping[str,
     return Table(
         "Results, highest return first",
         (f"No Sharpe ratio on fewer than {ENOUGH_DAYS} daily returns. " if few else "")
-        + "Sharpe per year of 365 days. PSR: probability that the true ratio is above 0; DSR: the "
-        "same against the best of all sets by luck. Turnover in multiples of equity a day; cost "
+        + f"Sharpe per year of 365 days. {PSR_MEANS} Here against 0; DSR: "
+        "the same against the best of all sets by luck. Turnover in multiples of equity a day; cost "
         "(fees and spread) in bps of the value traded.",
         [
             "run",

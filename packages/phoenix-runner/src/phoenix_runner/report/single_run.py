@@ -26,7 +26,7 @@ from phoenix_runner.report.charts import (
 from phoenix_runner.report.page import Chart, Detail, Page, Section, Table, Tile
 from phoenix_runner.report.wording import (
     CANNOT_TELL,
-    count,
+    PSR_MEANS,
     date,
     duration,
     earned,
@@ -96,7 +96,8 @@ def skill_tiles(summary: Mapping[str, Any]) -> list[Tile]:
     """The Sharpe ratio and what is left of it after so many trials, on days enough to say."""
     inference = summary["inference"]
     days = inference["observations"]
-    tried = f"probability of skill, {count(inference['trials'], 'set')} tried"
+    trials = inference["trials"]
+    benchmark = "0" if trials == 1 else f"the best of {trials:,} by luck (DSR)"
     return [
         Tile(
             "Sharpe ratio",
@@ -104,9 +105,9 @@ def skill_tiles(summary: Mapping[str, Any]) -> list[Tile]:
             sharpe_caption(inference),
         ),
         Tile(
-            "Deflated Sharpe",
+            f"PSR against {benchmark}",
             earned(probability(inference["deflated"]), days),
-            too_few(days) or tried,
+            too_few(days) or "one-sided confidence, not the chance of skill",
         ),
     ]
 
@@ -116,8 +117,8 @@ def inference_table(inference: Mapping[str, Any], *, half: bool = False) -> Tabl
     length, days = inference["minimum_track_record"], inference["observations"]
     never = "never at this ratio" if inference["undefined"] is None else "–"
     caption = (
-        "Per day, not per year. Deflated: against the best ratio that so many worthless sets "
-        "would show by luck."
+        f"Per day, not per year. {PSR_MEANS} DSR: the same against the best ratio that so many "
+        "worthless sets would show by luck."
     )
     if inference["undefined"] is not None:
         caption = f"Undefined: {inference['undefined']}."
@@ -127,9 +128,22 @@ def inference_table(inference: Mapping[str, Any], *, half: bool = False) -> Tabl
         ("Sharpe ratio per day", number(inference["sharpe"], 4)),
         ("skewness", number(inference["skewness"])),
         ("kurtosis (a normal has 3)", number(inference["kurtosis"])),
-        ("chance that the true ratio is above 0 (PSR)", probability(inference["probabilistic"], 1)),
-        ("best ratio by luck of that many, per day", number(inference["expected_maximum"], 4)),
-        ("deflated Sharpe ratio (DSR)", probability(inference["deflated"], 1)),
+        ("PSR against 0", probability(inference["probabilistic"], 1)),
+        *(
+            []
+            if inference["trials"] == 1
+            else [
+                (
+                    "best ratio by luck of that many, per day",
+                    number(inference["expected_maximum"], 4),
+                )
+            ]
+        ),
+        *(
+            []
+            if inference["trials"] == 1
+            else [("PSR against that (DSR)", probability(inference["deflated"], 1))]
+        ),
         (
             f"days needed to show a ratio above 0 at {percent(inference['confidence'], 0)}",
             never if length is None else f"{number(length, 0)} days",

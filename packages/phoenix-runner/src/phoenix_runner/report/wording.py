@@ -23,6 +23,11 @@ ENOUGH_DAYS = 30
 
 CONFIDENCE = 0.95
 
+PSR_MEANS = (
+    "PSR: in what share of samples this long a true ratio at the benchmark would show less than this; "
+    "a one-sided confidence level, not the probability that there is skill."
+)
+
 REJECTED = "rejected"
 """How the reason of an order that was sent and not taken begins; other reasons are gates."""
 
@@ -286,16 +291,16 @@ def sharpe_sentence(inference: Mapping[str, Any], annual: float | None) -> str:
         return f"No Sharpe ratio: {inference['undefined'] or 'the returns do not vary'}."
     trials = inference["trials"]
     tried = (
-        "one set of parameters was tried, so nothing is deflated"
+        "One set of parameters was tried, so nothing is deflated"
         if trials == 1
-        else f"against the best that {trials:,} worthless sets would show by luck: "
-        f"{probability(inference['deflated'])}"
+        else f"The best of {trials:,} worthless sets would show less in "
+        f"{probability(inference['deflated'])} (DSR)"
     )
     if few := too_few(inference["observations"]):
         return f"No Sharpe ratio: {few}."
     return (
-        f"Sharpe ratio {number(annual)} a year (daily returns, 365 days); the probability that "
-        f"the true one is above zero is {probability(inference['probabilistic'])} ({tried})."
+        f"Sharpe ratio {number(annual)} a year (daily returns, 365 days); were the true one 0, "
+        f"{probability(inference['probabilistic'])} of samples this long would show less (PSR). {tried}."
     )
 
 
