@@ -13,6 +13,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from phoenix_runner.fills import Fill
+from phoenix_runner.inference import ENOUGH_DAYS
 from phoenix_runner.report.bundle_files import ReportError, read_bundle
 from phoenix_runner.report.charts import (
     TimeFrame,
@@ -26,7 +27,6 @@ from phoenix_runner.report.drawing import BLUE, VERMILION, thin
 from phoenix_runner.report.page import Page, Section, Table, Verdict, render
 from phoenix_runner.report.single_run import skill_tiles
 from phoenix_runner.report.wording import (
-    ENOUGH_DAYS,
     execution_sentences,
     run_verdict,
     sharpe_sentence,
@@ -225,13 +225,14 @@ def test_no_figure_about_skill_stands_on_a_few_days(
     values = tile_values(html)
     assert values["Sharpe ratio"] == values["PSR against 0"] == "–"
     assert html.count('<div class="note">12 days, 30 needed</div>') == 2
-    for label in ("Sharpe ratio per day", "PSR against 0"):
+    for label in ("Sharpe ratio per day", "PSR against 0", "volatility, per year"):
         assert re.search(f"<td>{label}</td><td>–</td>", html), label
     long = write_report(make_bundle(tmp_path, days=ENOUGH_DAYS, gaps=())).read_text("utf-8")
     assert "needed" not in long.replace("days needed to show", "")
     values = tile_values(long)
     assert "–" not in (values["Sharpe ratio"], values["PSR against 0"])
     assert "<td>PSR against 0</td><td>–</td>" not in long
+    assert "<td>volatility, per year</td><td>–</td>" not in long
 
 
 def test_psr_is_named_for_what_it_is_compared_with() -> None:

@@ -22,14 +22,18 @@ Computational Finance 20(4), 2017.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from statistics import NormalDist
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from phoenix_runner.errors import RunnerError
+
+ENOUGH_DAYS = 30
+"""Fewer daily returns than this are called too few to judge."""
 
 _NORMAL = NormalDist()
 _EULER_GAMMA = 0.5772156649015329
@@ -74,7 +78,12 @@ class Overfitting:
 
 @dataclass(frozen=True)
 class SharpeInference:
-    """PSR, DSR and MinTRL of one return series; None where undefined, and `undefined` says why."""
+    """PSR, DSR and MinTRL of one return series; None where undefined, and `undefined` says why.
+
+    `minimum_track_record` is infinite (null in JSON) where no record is long enough, the ratio being
+    at most 0; `minimum_track_record_is` tells that from undefined. `too_few`: fewer observations than
+    `enough`, so that reports show none of this.
+    """
 
     observations: int
     trials: int
@@ -88,6 +97,15 @@ class SharpeInference:
     deflated: float | None
     minimum_track_record: float | None
     undefined: str | None
+    enough: int = ENOUGH_DAYS
+    too_few: bool = field(init=False)
+    minimum_track_record_is: Literal["finite", "never", "undefined"] = field(init=False)
+
+    def __post_init__(self) -> None:
+        length = self.minimum_track_record
+        kind = "undefined" if length is None else "finite" if math.isfinite(length) else "never"
+        object.__setattr__(self, "too_few", self.observations < self.enough)
+        object.__setattr__(self, "minimum_track_record_is", kind)
 
 
 def moments(returns: ArrayLike) -> ReturnMoments:

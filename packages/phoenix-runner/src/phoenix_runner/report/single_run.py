@@ -246,7 +246,10 @@ def _equity_section(run: RunBundle, summary: Mapping[str, Any], frame: TimeFrame
                 ["figure", "value"],
                 [
                     ["days with a return", f"{returns['days']:,}"],
-                    ["volatility, per year", percent(returns["volatility_annual"])],
+                    [
+                        "volatility, per year",
+                        earned(percent(returns["volatility_annual"]), returns["days"]),
+                    ],
                     ["best day", percent(returns["best_day"], sign=True)],
                     ["worst day", percent(returns["worst_day"], sign=True)],
                     ["days up", percent(returns["share_of_days_up"], 0)],

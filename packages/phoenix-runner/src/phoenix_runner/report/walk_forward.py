@@ -46,6 +46,7 @@ from phoenix_runner.report.wording import (
     count,
     date,
     duration,
+    earned,
     execution_sentences,
     gap_sentences,
     judge,
@@ -171,7 +172,10 @@ def _curve_section(
                 ["figure", "value"],
                 [
                     ["days with a return", f"{returns['days']:,}"],
-                    ["volatility, per year", percent(returns["volatility_annual"])],
+                    [
+                        "volatility, per year",
+                        earned(percent(returns["volatility_annual"]), returns["days"]),
+                    ],
                     ["best day", percent(returns["best_day"], sign=True)],
                     ["worst day", percent(returns["worst_day"], sign=True)],
                     ["days up", percent(returns["share_of_days_up"], 0)],

@@ -14,12 +14,10 @@ from typing import Any
 import msgspec
 
 from phoenix_runner.config import FeesSection
+from phoenix_runner.inference import ENOUGH_DAYS
 from phoenix_runner.left_out import LeftOut
 from phoenix_runner.report.page import Table, Tone, Verdict
 from phoenix_runner.venue import fee_rates
-
-ENOUGH_DAYS = 30
-"""Fewer daily returns than this are called too few to judge."""
 
 CONFIDENCE = 0.95
 
