@@ -155,14 +155,14 @@ def write_bundle(
     with (folder / "fills.csv").open("w", newline="") as out:
         writer = csv.writer(out)
         writer.writerow(
-            ["ts_ns", "instrument_id", "side", "quantity", "price", "reference_price",
+            ["ts_ns", "client_order_id", "instrument_id", "side", "quantity", "price", "reference_price",
              "commission", "liquidity", "mid_1s", "mid_5s", "mid_30s", "mid_60s"]
         )  # fmt: skip
         for i, f in enumerate(fills):
             after = [mids[h][i] if h in mids and np.isfinite(mids[h][i]) else "" for h in HORIZONS]
             writer.writerow(
-                [f.ts_ns, f.instrument_id, "BUY" if f.side == 1 else "SELL", f.quantity, f.price,
-                 f.reference_price, f.commission, "MAKER" if f.maker else "TAKER", *after]
+                [f.ts_ns, f"O-{i}", f.instrument_id, "BUY" if f.side == 1 else "SELL", f.quantity,
+                 f.price, f.reference_price, f.commission, "MAKER" if f.maker else "TAKER", *after]
             )  # fmt: skip
     with (folder / "funding.csv").open("w", newline="") as out:
         writer = csv.writer(out)

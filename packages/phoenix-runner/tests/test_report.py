@@ -154,6 +154,27 @@ def test_what_the_instruments_were_taken_for_is_in_the_appendix(html: str) -> No
     assert "margin_init 0.20000000, margin_maint 0.004, price_increment 0.10" in appendix
 
 
+def test_what_filled_beyond_the_displayed_size_is_said(
+    html: str, make_bundle: MakeBundle, tmp_path: Path
+) -> None:
+    assert "No order took more than was displayed." in html
+    folder = make_bundle(tmp_path, days=3, gaps=())
+    path = folder / "fills.csv"
+    header, *rows = path.read_text("utf-8").splitlines()
+    orders = [row.split(",") for row in rows]
+    first = next(i for i, row in enumerate(orders) if row[8] == "TAKER")
+    orders[first + 1][:2] = orders[first][:2]  # the rest of the same order, at the same instant
+    path.write_text("\n".join([header, *map(",".join, orders)]) + "\n", "utf-8")
+    run = read_bundle(folder)
+    rest = run.record.fills[first + 1]
+    assert run.beyond_display == pytest.approx(float(rest.price * rest.quantity))
+    share = run.beyond_display / float(sum(f.price * f.quantity for f in run.record.fills))
+    assert share > 0.05
+    page = write_report(folder).read_text("utf-8")
+    words = f"Warning: {share * 100:.0f}\xa0% of the value traded filled beyond the displayed size"
+    assert page.count(words) == 2, "in the verdict and among the caveats"
+
+
 def test_the_size_is_sane(html: str, make_bundle: MakeBundle, tmp_path: Path) -> None:
     assert 100_000 < len(html) < 1_000_000
     busy = make_bundle(tmp_path, days=12, trade_every=4, gaps=())

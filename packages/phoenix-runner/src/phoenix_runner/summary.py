@@ -71,8 +71,10 @@ def summarize(record: RunRecord) -> dict[str, Any]:
 
     Keys: `range`, `equity`, `attribution`, `returns`, `drawdown`, `activity`, `trades`, `markouts`,
     `inference`. What is per year or about skill proves nothing where `returns.too_few_days` (and
-    `inference.too_few`) is true; reports withhold it. Raises FillError when gross + fees + spread + funding misses the account's change
-    of equity by more than a cent.
+    `inference.too_few`) is true; reports withhold it.
+
+    Raises FillError when gross + fees + spread + funding misses the account's change of equity by more
+    than a cent.
     """
     start = float(record.starting_equity)
     ts = np.asarray(record.ts_ns, dtype=np.int64)

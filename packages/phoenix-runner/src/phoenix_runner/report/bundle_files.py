@@ -67,6 +67,8 @@ class RunBundle:
     instrument_ids: Sequence[str]
     record: RunRecord
     marks: Mapping[str, MarkSeries]
+    beyond_display: float | None
+    """Value traded beyond the displayed size; None in a market made of bars, which display nothing."""
     refusals: Mapping[str, int]
     gaps: Sequence[Gap]
     catalog_digest: str
@@ -98,6 +100,7 @@ def read_bundle(folder: Path) -> RunBundle:
             instrument_ids=summary["instrument_ids"],
             record=_record(folder, summary),
             marks=_marks(folder / "marks.parquet"),
+            beyond_display=None if summary["bar_fills"] else _beyond_display(folder / "fills.csv"),
             refusals=_refusals(summary["refusals"]),
             gaps=[_gap(g) for g in manifest["gaps"]],
             catalog_digest=manifest["catalog_digest"],
@@ -151,6 +154,23 @@ def _record(folder: Path, summary: Mapping[str, Any]) -> RunRecord:
         ],
         mids=_mids(rows),
     )
+
+
+def _beyond_display(path: Path) -> float:
+    """Value that orders took after the first fill of an instant.
+
+    A quote has one level: an order that takes liquidity fills there up to the displayed size, and what
+    is left at the same instant, one tick worse or, booked as maker, at its limit.
+    """
+    beyond = 0.0
+    taking: tuple[str, str] | None = None
+    for row in _rows(path):
+        order = (row["client_order_id"], row["ts_ns"])
+        if order == taking:
+            beyond += float(row["quantity"]) * float(row["price"])
+        elif row["liquidity"] == "TAKER":
+            taking = order
+    return beyond
 
 
 def _mids(rows: Sequence[Mapping[str, str]]) -> dict[int, NDArray[np.float64]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,11 @@ from phoenix_runner.report.charts import (
     trades_chart,
     turnover_chart,
 )
-from phoenix_runner.report.page import Chart, Detail, Page, Section, Table, Tile
+from phoenix_runner.report.page import Chart, Detail, Page, Section, Table, Tile, Verdict
 from phoenix_runner.report.wording import (
     CANNOT_TELL,
     PSR_MEANS,
+    beyond_display_sentence,
     date,
     duration,
     earned,
@@ -55,7 +57,7 @@ def single_run_page(run: RunBundle) -> Page:
             f"{date(results['range']['start_utc'])} to {date(results['range']['end_utc'])} UTC "
             f"(end not included) · experiment {run.experiment_id}"
         ),
-        verdict=run_verdict(results, run.refusals),
+        verdict=with_warning(run_verdict(results, run.refusals), [run]),
         tiles=tiles(results),
         sections=[
             _equity_section(run, results, frame),
@@ -65,6 +67,12 @@ def single_run_page(run: RunBundle) -> Page:
         caveats=run_caveats(run),
         details=details(run),
     )
+
+
+def with_warning(verdict: Verdict, runs: Sequence[RunBundle]) -> Verdict:
+    """The verdict, with a warning first where too much filled beyond the displayed size."""
+    warnings = [s for s in beyond_display(runs) if s.startswith("Warning")]
+    return replace(verdict, sentences=[*warnings, *verdict.sentences])
 
 
 def frame_of(run: RunBundle) -> TimeFrame:
@@ -164,7 +172,21 @@ def inference_table(inference: Mapping[str, Any], *, half: bool = False) -> Tabl
 
 def run_caveats(run: RunBundle) -> list[str]:
     gaps = [(g.what, format_utc(g.start_ns), format_utc(g.end_ns)) for g in run.gaps]
-    return [*execution_sentences(run.config, run.instruments), CANNOT_TELL, *gap_sentences(gaps)]
+    return [
+        *execution_sentences(run.config, run.instruments),
+        CANNOT_TELL,
+        *beyond_display([run]),
+        *gap_sentences(gaps),
+    ]
+
+
+def beyond_display(runs: Sequence[RunBundle]) -> list[str]:
+    """What runs took beyond the displayed size, in a sentence; nothing where that is not known."""
+    known = [(r.beyond_display, r.record.fills) for r in runs if r.beyond_display is not None]
+    traded = sum(float(f.price * f.quantity) for _, fills in known for f in fills)
+    if not traded:
+        return []
+    return [beyond_display_sentence(sum(beyond for beyond, _ in known), traded)]
 
 
 def details(run: RunBundle) -> list[Detail]:

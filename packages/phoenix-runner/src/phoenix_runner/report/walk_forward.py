@@ -36,10 +36,12 @@ from phoenix_runner.report.fold_charts import (
 )
 from phoenix_runner.report.page import Chart, Detail, Page, Section, Table, Tile, Verdict
 from phoenix_runner.report.single_run import (
+    beyond_display,
     inference_table,
     monthly_table,
     skill_tiles,
     specification_text,
+    with_warning,
 )
 from phoenix_runner.report.wording import (
     CANNOT_TELL,
@@ -73,7 +75,7 @@ def walk_forward_page(
             f"{count(len(result.folds), 'fold')}, tested {date(format_utc(start_ns))} to "
             f"{date(format_utc(end_ns))} UTC (end not included) · experiment {result.experiment_id}"
         ),
-        verdict=_verdict(result, summary),
+        verdict=with_warning(_verdict(result, summary), runs),
         tiles=_tiles(result, summary),
         sections=[
             _curve_section(result, runs, summary, frame),
@@ -340,7 +342,7 @@ def _caveats(
         )
     known = [(g.what, format_utc(g.start_ns), format_utc(g.end_ns)) for g in gaps]
     execution = execution_sentences(runs[0].config, runs[0].instruments)
-    return [*notes, *execution, CANNOT_TELL, *gap_sentences(known)]
+    return [*notes, *execution, CANNOT_TELL, *beyond_display(runs), *gap_sentences(known)]
 
 
 def _objective(name: str) -> str:

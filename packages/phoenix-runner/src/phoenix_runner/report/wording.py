@@ -26,14 +26,18 @@ PSR_MEANS = (
     "a one-sided confidence level, not the probability that there is skill."
 )
 
+MOST_BEYOND_DISPLAY = 0.05
+"""Share of the value traded beyond the displayed size from which a page warns."""
+
 REJECTED = "rejected"
 """How the reason of an order that was sent and not taken begins; other reasons are gates."""
 
 CANNOT_TELL = (
     "What these data cannot tell: the archive has no local receive time, so real latency is "
-    "assumed, not measured; the book is known at its best level only (L1), so fills beyond the "
-    "displayed size are modelled; and the place of a resting order in the queue is assumed. A live "
-    "result would differ, usually for the worse."
+    "assumed, not measured; the book is known at its best level only (L1), so whatever an order takes "
+    "beyond the displayed size is assumed to fill, all of the rest one tick worse (a limit order's at "
+    "its limit), which flatters large orders; and the place of a resting order in the queue is assumed. "
+    "A live result would differ, usually for the worse."
 )
 
 
@@ -210,12 +214,19 @@ def execution_sentences(
             "costs of this size prove little"
         )
     if execution["queue_position"]:
-        resting = "a resting order waits until what was displayed ahead of it has traded"
+        resting = (
+            "a resting order waits until what was displayed ahead of it has traded, or the opposite "
+            "quote reaches or passes its price"
+        )
     elif execution["trade_execution"]:
-        resting = "a resting order fills when a trade touches its price, with no queue ahead of it"
+        resting = (
+            "a resting order fills when a trade touches its price, with no queue ahead of it, or the "
+            "opposite quote reaches or passes it"
+        )
     else:
         resting = (
-            f"a resting order that is touched fills with probability {fill['prob_fill_on_limit']}"
+            "a resting order that the opposite quote touches fills with probability "
+            f"{fill['prob_fill_on_limit']}"
         )
     slip = fill["prob_slippage"]
     worse = f"; with probability {slip} one tick worse" if slip else ""
@@ -262,6 +273,27 @@ def _fees(section: Mapping[str, Any], instruments: Sequence[Mapping[str, Any]]) 
         for (maker, taker), names in by_rates.items()
     ]
     return f"{', '.join(each)}, by {source}" if each else f"the fees of {source}"
+
+
+def beyond_display_sentence(beyond: float, traded: float) -> str:
+    """How much of the value traded found no displayed size, and whether that is too much.
+
+    >>> beyond_display_sentence(0.0, 100.0)
+    'No order took more than was displayed.'
+    >>> beyond_display_sentence(89.0, 100.0)
+    'Warning: 89\\xa0% of the value traded filled beyond the displayed size, at a price that no book \
+vouches for; trade smaller before believing the result.'
+    """
+    share = beyond / traded if traded else 0.0
+    if share == 0:
+        return "No order took more than was displayed."
+    filled = f"{percent(share, 0)} of the value traded filled beyond the displayed size"
+    if share <= MOST_BEYOND_DISPLAY:
+        return f"{filled}."
+    return (
+        f"Warning: {filled}, at a price that no book vouches for; trade smaller before believing the "
+        "result."
+    )
 
 
 def _bps(share: Decimal) -> str:
