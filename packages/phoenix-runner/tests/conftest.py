@@ -45,6 +45,7 @@ execution:
   trade_execution: true
   queue_position: true
   bar_execution: {bars}
+  liquidation: {{enabled: false, trigger_ratio: 1.0}}
 funding: {{mode: settle, flat_rate: '0.0001'}}
 strategy: {{name: ema_cross, config: {{fast: 10, slow: 20}}}}
 """

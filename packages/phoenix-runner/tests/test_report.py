@@ -175,6 +175,22 @@ def test_what_filled_beyond_the_displayed_size_is_said(
     assert page.count(words) == 2, "in the verdict and among the caveats"
 
 
+def test_the_page_says_whether_positions_are_liquidated(html: str, bundle: Path) -> None:
+    terms = "leverage at most 5, maintenance margin 0.4\xa0% of notional."
+    assert (
+        f"Liquidation is off: no position is closed by force, however far equity falls; {terms}"
+        in html
+    )
+    run = read_bundle(bundle)
+    on = {"enabled": True, "trigger_ratio": 1.5}
+    other = {**run.config, "execution": {**run.config["execution"], "liquidation": on}}
+    said = execution_sentences(other, run.instruments)[-1]
+    assert said == (
+        "Liquidation is on: all is closed once equity falls below 1.5 times the maintenance margin; "
+        + terms
+    )
+
+
 def test_the_size_is_sane(html: str, make_bundle: MakeBundle, tmp_path: Path) -> None:
     assert 100_000 < len(html) < 1_000_000
     busy = make_bundle(tmp_path, days=12, trade_every=4, gaps=())

@@ -241,6 +241,7 @@ def execution_sentences(
     return [
         f"{how}{worse}; {resting}.",
         f"Orders arrive {delay}. They pay {_fees(execution['fees'], instruments)}; {paid}.",
+        _liquidation(config, instruments),
     ]
 
 
@@ -273,6 +274,36 @@ def _fees(section: Mapping[str, Any], instruments: Sequence[Mapping[str, Any]]) 
         for (maker, taker), names in by_rates.items()
     ]
     return f"{', '.join(each)}, by {source}" if each else f"the fees of {source}"
+
+
+def _liquidation(config: Mapping[str, Any], instruments: Sequence[Mapping[str, Any]]) -> str:
+    """Whether the venue closes what equity no longer carries, at which leverage and margin.
+
+    >>> off = {"execution": {"liquidation": {"enabled": False}}}
+    >>> _liquidation(off, [{"instrument_id": "X", "margin_init": "0.2", "margin_maint": "0.004"}])
+    'Liquidation is off: no position is closed by force, however far equity falls; leverage at most 5, \
+maintenance margin 0.4\\xa0% of notional.'
+    """
+    section = config["execution"]["liquidation"]
+    if section["enabled"]:
+        times = section["trigger_ratio"]
+        said = (
+            "Liquidation is on: all is closed once equity falls below "
+            f"{'' if times == 1 else f'{times:g} times '}the maintenance margin"
+        )
+    else:
+        said = "Liquidation is off: no position is closed by force, however far equity falls"
+    by_rates: dict[tuple[str, str], list[str]] = {}
+    for spec in instruments:
+        most = f"{1 / Decimal(spec['margin_init']):.4g}"
+        kept = percent(float(spec["margin_maint"]), 1)
+        by_rates.setdefault((most, kept), []).append(spec["instrument_id"])
+    each = [
+        f"leverage at most {most}, maintenance margin {kept} of notional"
+        + (f" on {', '.join(names)}" if len(by_rates) > 1 else "")
+        for (most, kept), names in by_rates.items()
+    ]
+    return "; ".join([said, *each]) + "."
 
 
 def beyond_display_sentence(beyond: float, traded: float) -> str:
