@@ -133,7 +133,8 @@ def test_text_from_the_bundle_is_escaped(html: str) -> None:
 
 def test_the_fee_rates_stand_on_the_page(html: str, bundle: Path) -> None:
     assert "They pay 2 bps of notional as maker and 4 bps as taker, by the instrument" in html
-    config = read_bundle(bundle).config
+    run = read_bundle(bundle)
+    config = run.config
     for fees, words in (
         ({"source": "tier", "tier": "VIP9"}, "0 bps of notional as maker and 1.7 bps as taker, by the"),
         ({"source": "rates", "maker": "-0.00005", "taker": "0.0003"}, "−0.5 bps of notional as maker"),
@@ -141,7 +142,7 @@ def test_the_fee_rates_stand_on_the_page(html: str, bundle: Path) -> None:
         other = {**config, "execution": {**config["execution"], "fees": fees}}
         assert words in " ".join(execution_sentences(other))
     specs = [
-        {"instrument_id": name, "maker_fee": maker, "taker_fee": "0.0005"}
+        {**run.instruments[0], "instrument_id": name, "maker_fee": maker, "taker_fee": "0.0005"}
         for name, maker in (("A", "0.0002"), ("B", "0.0001"))
     ]
     both = " ".join(execution_sentences(config, specs))
@@ -299,6 +300,7 @@ def test_a_run_without_trades_is_reported(make_bundle: MakeBundle, tmp_path: Pat
     # A warning would be an error here: a chart that has no room beside its labels.
     html = write_report(folder).read_text("utf-8")
     assert "The strategy never traded" in html
+    assert "5 orders were rejected, because of: more than the account could pay for." in html
     assert "mark-outs" not in html
     assert "There are no fills." in html
     assert set(figures(html)) == {"equity", "trades-btcusdt-perp-binance", "refusals"}
@@ -315,7 +317,7 @@ def test_the_venue_is_no_gate_and_the_end_of_the_range_no_refusal(
     }
     html = write_report(make_bundle(tmp_path, days=2, gaps=(), refusals=counts)).read_text("utf-8")
     assert "Gates refused 7 entries, most often stale_quote." in html
-    assert "5 orders were rejected." in html
+    assert "5 orders were rejected, because of: post-only would have crossed." in html
     for svg in re.findall(r"<svg.*?</svg>", figures(html)["refusals"], re.DOTALL):
         words = " ".join(svg_texts(svg))
         assert "rejected by the venue: post-only would have crossed" in words

@@ -26,6 +26,20 @@ PSR_MEANS = (
     "a one-sided confidence level, not the probability that there is skill."
 )
 
+_NO_BALANCE = "more than the account could pay for"
+_NO_MARGIN = "more margin than the account had free"
+REJECTIONS = {
+    "POST_ONLY": "post-only would have crossed",
+    "INITIAL_MARGIN_EXCEEDS": _NO_MARGIN,
+    "CUMULATIVE_INITIAL_MARGIN_EXCEEDS": _NO_MARGIN,
+    "NOTIONAL_EXCEEDS_FREE": _NO_BALANCE,
+    "CUMULATIVE_NOTIONAL_EXCEEDS_FREE": _NO_BALANCE,
+    "QUANTITY_EXCEEDS_MAXIMUM": "more than the largest order",
+    "REDUCE_ONLY": "reduce-only would have opened or enlarged a position",
+    "No market for": "no quote yet",
+}
+"""Beginnings of the venue's reasons, in plain words."""
+
 MOST_BEYOND_DISPLAY = 0.05
 """Share of the value traded beyond the displayed size from which a page warns."""
 
@@ -397,22 +411,36 @@ def refusal_name(reason: str) -> str:
 
     >>> refusal_name("stale_quote"), refusal_name("rejected: POST_ONLY LIMIT BUY order limit px of")
     ('stale_quote', 'rejected by the venue: post-only would have crossed')
+    >>> refusal_name("rejected: INITIAL_MARGIN_EXCEEDS_FREE_BALANCE: free")
+    'rejected by the venue: more margin than the account had free'
     """
-    if reason.startswith(f"{REJECTED}: POST_ONLY"):
-        return f"{REJECTED} by the venue: post-only would have crossed"
+    venue, _, code = reason.partition(": ")
+    if venue != REJECTED:
+        return reason
+    for begins, words in REJECTIONS.items():
+        if code.startswith(begins):
+            return f"{REJECTED} by the venue: {words}"
     return reason
 
 
 def _refusals(refusals: Mapping[str, int]) -> list[str]:
+    """How many entries gates and venue turned down, each with its most frequent reason.
+
+    >>> _refusals({"rejected by the venue: post-only would have crossed": 390, "rejected: ODD": 3})
+    ['393 orders were rejected, most often because of: post-only would have crossed.']
+    """
     gates = {g: n for g, n in refusals.items() if not g.startswith(REJECTED)}
+    venue = {r: n for r, n in refusals.items() if r.startswith(REJECTED)}
     sentences = []
     if gates:
         total, top = sum(gates.values()), max(gates, key=lambda g: (gates[g], g))
         entries = "1 entry" if total == 1 else f"{total:,} entries"
         sentences.append(f"Gates refused {entries}, most often {top}.")
-    if rejected := sum(refusals.values()) - sum(gates.values()):
+    if rejected := sum(venue.values()):
+        most = max(venue, key=lambda r: (venue[r], r)).partition(": ")[2]
         sentences.append(
-            f"{count(rejected, 'order')} {'was' if rejected == 1 else 'were'} rejected."
+            f"{count(rejected, 'order')} {'was' if rejected == 1 else 'were'} rejected, "
+            f"{'most often ' if len(venue) > 1 else ''}because of: {most}."
         )
     return sentences
 
