@@ -192,6 +192,10 @@ def test_the_page_says_whether_positions_are_liquidated(html: str, bundle: Path)
     )
 
 
+def test_the_attribution_says_what_spread_is_measured_against(html: str) -> None:
+    assert "against the mid just before the event that filled it" in html
+
+
 def test_the_size_is_sane(html: str, make_bundle: MakeBundle, tmp_path: Path) -> None:
     assert 100_000 < len(html) < 1_000_000
     busy = make_bundle(tmp_path, days=12, trade_every=4, gaps=())

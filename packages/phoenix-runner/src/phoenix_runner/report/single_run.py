@@ -27,6 +27,7 @@ from phoenix_runner.report.charts import (
 from phoenix_runner.report.page import Chart, Detail, Page, Section, Table, Tile, Verdict
 from phoenix_runner.report.wording import (
     CANNOT_TELL,
+    PARTS_MEAN,
     PSR_MEANS,
     beyond_display_sentence,
     date,
@@ -377,7 +378,7 @@ def _cost_section(summary: Mapping[str, Any]) -> Section:
     blocks.append(
         Table(
             "Attribution",
-            "Gross + fees + spread + funding = net. In bps of the value traded.",
+            f"{PARTS_MEAN} In bps of the value traded.",
             ["part", currency, "bps"],
             [
                 [

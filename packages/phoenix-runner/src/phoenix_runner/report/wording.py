@@ -21,6 +21,11 @@ from phoenix_runner.venue import fee_rates
 
 CONFIDENCE = 0.95
 
+PARTS_MEAN = (
+    "Gross + fees + spread + funding = net. Spread is each fill's price against the mid just before the "
+    "event that filled it, so a move that runs over a resting order is in gross; see the mark-outs."
+)
+
 PSR_MEANS = (
     "PSR: in what share of samples this long a true ratio at the benchmark would show less than this; "
     "a one-sided confidence level, not the probability that there is skill."
