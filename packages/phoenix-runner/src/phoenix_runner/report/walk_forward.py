@@ -45,6 +45,7 @@ from phoenix_runner.report.single_run import (
 )
 from phoenix_runner.report.wording import (
     CANNOT_TELL,
+    PARTS_MEAN,
     count,
     date,
     duration,
@@ -123,7 +124,8 @@ def _verdict(result: WalkForwardResult, summary: Mapping[str, Any]) -> Verdict:
     if result.overfitting is not None:
         sentences.append(
             f"Probability of backtest overfitting {percent(result.overfitting.probability, 0)}: "
-            "how often the best set of one half of the days is in the worse half on the others."
+            "how often the best set of one half of the days is in the worse half on the others; in "
+            f"{percent(result.overfitting.probability_of_loss, 1)} of the splits it loses there."
         )
     return Verdict(tone, headline + judgement, sentences)
 
@@ -137,7 +139,9 @@ def _tiles(result: WalkForwardResult, summary: Mapping[str, Any]) -> list[Tile]:
         Tile(
             "Overfitting (PBO)",
             percent(None if pbo is None else pbo.probability, 0),
-            _not_computed(result) if pbo is None else "0 good, 50 % is noise",
+            _not_computed(result)
+            if pbo is None
+            else f"of splits, 50 % is noise; {percent(pbo.probability_of_loss, 1)} lose out of sample",
         ),
         Tile("Largest drawdown", percent(summary["drawdown"]["maximum"]), "minute by minute"),
     ]
@@ -198,22 +202,22 @@ def _fold_section(result: WalkForwardResult, summary: Mapping[str, Any]) -> Sect
         rows.append(
             [
                 str(fold.index),
-                f"{day(fold.train_start_ns)} – {day(fold.train_end_ns)}",
-                f"{day(fold.test_start_ns)} – {day(fold.test_end_ns)}",
-                ", ".join(f"{k} {v}" for k, v in fold.chosen.items()) or "–",
-                number(fold.train_mean_daily * 1e4, 1, sign=True),
-                number(None if mean is None else mean * 1e4, 1, sign=True),
                 percent(figures["return"], sign=True),
+                number(None if mean is None else mean * 1e4, 1, sign=True),
+                number(fold.train_mean_daily * 1e4, 1, sign=True),
+                ", ".join(f"{k} {v}" for k, v in fold.chosen.items()) or "–",
                 percent(figures["drawdown"]),
                 f"{figures['round_trips']:,}",
+                f"{day(fold.test_start_ns)} – {day(fold.test_end_ns)}",
+                f"{day(fold.train_start_ns)} – {day(fold.train_end_ns)}",
             ]
         )
     blocks: list[Chart | Table] = [
         Table(
             "Folds",
             "Ranges in UTC, ends not included. Mean daily returns in bps, net of costs.",
-            ["fold", "training", "test", "chosen", "train bps/day", "test bps/day", "test return",
-              "drawdown", "round trips"],
+            ["fold", "test return", "test bps/day", "train bps/day", "chosen", "drawdown",
+              "round trips", "test", "training"],
             rows,
         ),
         train_test_chart(summary["folds"]),
@@ -270,7 +274,8 @@ def _cost_section(
         refusals.update(run.refusals)
     return Section(
         "Costs",
-        f"Added over folds, each from the same {money(result.starting_equity, result.currency)}.",
+        f"Added over folds, each from the same {money(result.starting_equity, result.currency)}. "
+        f"{PARTS_MEAN}",
         [
             *([attribution_chart(summary["attribution"], result.currency)] if traded else []),
             *([markout_chart(after)] if after else []),
