@@ -33,15 +33,20 @@ MINUTE = 60 * 10**9
 DAY = 1440 * MINUTE
 START = 19_754 * DAY  # 2024-02-01
 INSTRUMENT = "BTCUSDT-PERP.BINANCE"
+SPEC = {
+    "instrument_id": INSTRUMENT, "class": "perp", "maker_fee": "0.0002", "taker_fee": "0.0004",
+    "margin_init": "0.20000000", "margin_maint": "0.004", "price_increment": "0.10",
+}  # fmt: skip
 CONFIG = """\
 time: {{warmup: 2h}}
 execution:
-  fees: {{source: spec, tier: VIP0, maker: null, taker: null}}
+  fees: {{source: spec}}
   latency: {{insert_ms: 5, update_ms: 0, cancel_ms: 0}}
   fill: {{prob_fill_on_limit: 1.0, prob_slippage: 0.0}}
   trade_execution: true
   queue_position: true
   bar_execution: {bars}
+  liquidation: {{enabled: false, trigger_ratio: 1.0}}
 funding: {{mode: settle, flat_rate: '0.0001'}}
 strategy: {{name: ema_cross, config: {{fast: 10, slow: 20}}}}
 """
@@ -143,6 +148,7 @@ def write_bundle(
         )
     )
     (folder / "environment.json").write_text('{\n "python": "3.12.1"\n}\n')
+    (folder / "experiment.json").write_text(json.dumps({"instruments": [SPEC]}))
     bars = "null" if quotes else "{spread_bps: 1.0, slippage_bps: 0.5}"
     (folder / "config_resolved.yaml").write_text(CONFIG.format(bars=bars))
     pq.write_table(
@@ -162,14 +168,14 @@ def write_bundle(
     with (folder / "fills.csv").open("w", newline="") as out:
         writer = csv.writer(out)
         writer.writerow(
-            ["ts_ns", "instrument_id", "side", "quantity", "price", "reference_price",
+            ["ts_ns", "client_order_id", "instrument_id", "side", "quantity", "price", "reference_price",
              "commission", "liquidity", "mid_1s", "mid_5s", "mid_30s", "mid_60s"]
         )  # fmt: skip
         for i, f in enumerate(fills):
             after = [mids[h][i] if h in mids and np.isfinite(mids[h][i]) else "" for h in HORIZONS]
             writer.writerow(
-                [f.ts_ns, f.instrument_id, "BUY" if f.side == 1 else "SELL", f.quantity, f.price,
-                 f.reference_price, f.commission, "MAKER" if f.maker else "TAKER", *after]
+                [f.ts_ns, f"O-{i}", f.instrument_id, "BUY" if f.side == 1 else "SELL", f.quantity,
+                 f.price, f.reference_price, f.commission, "MAKER" if f.maker else "TAKER", *after]
             )  # fmt: skip
     with (folder / "funding.csv").open("w", newline="") as out:
         writer = csv.writer(out)

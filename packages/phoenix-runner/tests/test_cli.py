@@ -182,7 +182,9 @@ def test_a_run_that_filled_nothing_says_what_stood_in_the_way(
     )  # fmt: skip
     assert code == 0
     assert re.search(
-        r"nothing was filled; most often in the way: rejected: INITIAL_MARGIN.* \(\d+ of \d+\)", out
+        r"nothing was filled; most often in the way: rejected by the venue: more margin than the "
+        r"account had free \(\d+ of \d+\)",
+        out,
     )
     assert "nothing was filled" not in phoenix(capsys, "run", suite)[1]
 

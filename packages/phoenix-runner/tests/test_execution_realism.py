@@ -172,6 +172,20 @@ def test_cancel_latency_leaves_an_order_exposed_for_that_long(run: Any) -> None:
         assert fills(run(config, execution, trades=SELLS)) == expected
 
 
+def test_a_fill_is_judged_by_the_mid_before_the_event_that_filled_it(run: Any) -> None:
+    def references(config: dict[str, Any], quotes: list[dict[str, Any]], ms: int = 0) -> list[str]:
+        found = run(config, {"latency": {"insert_ms": ms}}, quotes=quotes)
+        return [f"{f['liquidity']} {f['price']} {f['reference_price']}" for f in found.fills]
+
+    rising = [quote(START + i * 10 * SECOND, f"{100 + i}.00", f"{100 + i}.10") for i in range(60)]
+    # Decided at 20 s; taken on the quote of 20 s, or on that of 30 s which is in force at 35 s.
+    assert references({"buy_at": 3}, rising) == ["TAKER 102.10 102.05"]
+    assert references({"buy_at": 3}, rising, 15_000) == ["TAKER 103.10 103.05"]
+    # The quote of 100 s, a dollar lower, runs over a buy resting at 100.00: judged by the one before.
+    falling = [*CALM[:10], quote(START + 100 * SECOND, "99.00", "99.10")]
+    assert references(LIMIT, falling) == ["MAKER 100.00 100.05"]
+
+
 def test_update_latency_keeps_the_old_price_for_that_long(run: Any) -> None:
     # Rests at 99.90, where nothing trades; moved to 100.00 at 85 s, where sales come from 100 s on.
     config = {**LIMIT, "limit_price": "99.90", "reprice_after_s": 65, "reprice_to": "100.00"}

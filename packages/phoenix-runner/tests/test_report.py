@@ -13,7 +13,8 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from phoenix_runner.fills import Fill
-from phoenix_runner.report.bundle_files import ReportError
+from phoenix_runner.inference import ENOUGH_DAYS
+from phoenix_runner.report.bundle_files import ReportError, read_bundle
 from phoenix_runner.report.charts import (
     TimeFrame,
     attribution_chart,
@@ -24,7 +25,12 @@ from phoenix_runner.report.charts import (
 )
 from phoenix_runner.report.drawing import BLUE, VERMILION, thin
 from phoenix_runner.report.page import Page, Section, Table, Verdict, render
-from phoenix_runner.report.wording import ENOUGH_DAYS, run_verdict
+from phoenix_runner.report.single_run import skill_tiles
+from phoenix_runner.report.wording import (
+    execution_sentences,
+    run_verdict,
+    sharpe_sentence,
+)
 from phoenix_runner.report.writing import write_report
 
 MINUTE = 60 * 10**9
@@ -125,6 +131,71 @@ def test_text_from_the_bundle_is_escaped(html: str) -> None:
     assert "&lt;stale&gt; &amp; quote" in html
 
 
+def test_the_fee_rates_stand_on_the_page(html: str, bundle: Path) -> None:
+    assert "They pay 2 bps of notional as maker and 4 bps as taker, by the instrument" in html
+    run = read_bundle(bundle)
+    config = run.config
+    for fees, words in (
+        ({"source": "tier", "tier": "VIP9"}, "0 bps of notional as maker and 1.7 bps as taker, by the"),
+        ({"source": "rates", "maker": "-0.00005", "taker": "0.0003"}, "−0.5 bps of notional as maker"),
+    ):  # fmt: skip
+        other = {**config, "execution": {**config["execution"], "fees": fees}}
+        assert words in " ".join(execution_sentences(other))
+    specs = [
+        {**run.instruments[0], "instrument_id": name, "maker_fee": maker, "taker_fee": "0.0005"}
+        for name, maker in (("A", "0.0002"), ("B", "0.0001"))
+    ]
+    both = " ".join(execution_sentences(config, specs))
+    assert "2 bps of notional as maker and 5 bps as taker on A, 1 bps" in both
+
+
+def test_what_the_instruments_were_taken_for_is_in_the_appendix(html: str) -> None:
+    appendix = html[html.index(">To reproduce<") :]
+    assert "BTCUSDT-PERP.BINANCE: class perp, maker_fee 0.0002, taker_fee 0.0004, " in appendix
+    assert "margin_init 0.20000000, margin_maint 0.004, price_increment 0.10" in appendix
+
+
+def test_what_filled_beyond_the_displayed_size_is_said(
+    html: str, make_bundle: MakeBundle, tmp_path: Path
+) -> None:
+    assert "No order took more than was displayed." in html
+    folder = make_bundle(tmp_path, days=3, gaps=())
+    path = folder / "fills.csv"
+    header, *rows = path.read_text("utf-8").splitlines()
+    orders = [row.split(",") for row in rows]
+    first = next(i for i, row in enumerate(orders) if row[8] == "TAKER")
+    orders[first + 1][:2] = orders[first][:2]  # the rest of the same order, at the same instant
+    path.write_text("\n".join([header, *map(",".join, orders)]) + "\n", "utf-8")
+    run = read_bundle(folder)
+    rest = run.record.fills[first + 1]
+    assert run.beyond_display == pytest.approx(float(rest.price * rest.quantity))
+    share = run.beyond_display / float(sum(f.price * f.quantity for f in run.record.fills))
+    assert share > 0.05
+    page = write_report(folder).read_text("utf-8")
+    words = f"Warning: {share * 100:.0f}\xa0% of the value traded filled beyond the displayed size"
+    assert page.count(words) == 2, "in the verdict and among the caveats"
+
+
+def test_the_page_says_whether_positions_are_liquidated(html: str, bundle: Path) -> None:
+    terms = "leverage at most 5, maintenance margin 0.4\xa0% of notional."
+    assert (
+        f"Liquidation is off: no position is closed by force, however far equity falls; {terms}"
+        in html
+    )
+    run = read_bundle(bundle)
+    on = {"enabled": True, "trigger_ratio": 1.5}
+    other = {**run.config, "execution": {**run.config["execution"], "liquidation": on}}
+    said = execution_sentences(other, run.instruments)[-1]
+    assert said == (
+        "Liquidation is on: all is closed once equity falls below 1.5 times the maintenance margin; "
+        + terms
+    )
+
+
+def test_the_attribution_says_what_spread_is_measured_against(html: str) -> None:
+    assert "against the mid just before the event that filled it" in html
+
+
 def test_the_size_is_sane(html: str, make_bundle: MakeBundle, tmp_path: Path) -> None:
     assert 100_000 < len(html) < 1_000_000
     busy = make_bundle(tmp_path, days=12, trade_every=4, gaps=())
@@ -194,15 +265,34 @@ def test_no_figure_about_skill_stands_on_a_few_days(
 ) -> None:
     assert "No Sharpe ratio: 12 days, 30 needed." in html
     values = tile_values(html)
-    assert values["Sharpe ratio"] == values["Deflated Sharpe"] == "–"
+    assert values["Sharpe ratio"] == values["PSR against 0"] == "–"
     assert html.count('<div class="note">12 days, 30 needed</div>') == 2
-    for label in ("Sharpe ratio per day", r"deflated Sharpe ratio \(DSR\)", r".*\(PSR\)"):
+    for label in ("Sharpe ratio per day", "PSR against 0", "volatility, per year"):
         assert re.search(f"<td>{label}</td><td>–</td>", html), label
     long = write_report(make_bundle(tmp_path, days=ENOUGH_DAYS, gaps=())).read_text("utf-8")
     assert "needed" not in long.replace("days needed to show", "")
     values = tile_values(long)
-    assert "–" not in (values["Sharpe ratio"], values["Deflated Sharpe"])
-    assert not re.search(r"<td>deflated Sharpe ratio \(DSR\)</td><td>–</td>", long)
+    assert "–" not in (values["Sharpe ratio"], values["PSR against 0"])
+    assert "<td>PSR against 0</td><td>–</td>" not in long
+    assert "<td>volatility, per year</td><td>–</td>" not in long
+
+
+def test_psr_is_named_for_what_it_is_compared_with() -> None:
+    shown = {"observations": 400, "probabilistic": 0.93, "deflated": 0.71, "undefined": None}
+    one, many = (
+        skill_tiles({"inference": {**shown, "trials": n}, "returns": {"sharpe_annual": 1.0}})[1]
+        for n in (1, 4000)
+    )
+    assert (one.label, many.label) == (
+        "PSR against 0", "PSR against the best of 4,000 by luck (DSR)",
+    )  # fmt: skip
+    assert "not the chance of skill" in one.note
+    alone = sharpe_sentence({**shown, "trials": 1}, 1.0)
+    assert "were the true one 0, 93\xa0% of samples this long would show less" in alone
+    assert "71" not in alone, "nothing is deflated"
+    assert "The best of 4,000 worthless sets would show less in 71\xa0% (DSR)." in sharpe_sentence(
+        {**shown, "trials": 4000}, 1.0
+    )
 
 
 def test_a_run_without_trades_is_reported(make_bundle: MakeBundle, tmp_path: Path) -> None:
@@ -214,6 +304,7 @@ def test_a_run_without_trades_is_reported(make_bundle: MakeBundle, tmp_path: Pat
     # A warning would be an error here: a chart that has no room beside its labels.
     html = write_report(folder).read_text("utf-8")
     assert "The strategy never traded" in html
+    assert "5 orders were rejected, because of: more than the account could pay for." in html
     assert "mark-outs" not in html
     assert "There are no fills." in html
     assert set(figures(html)) == {"equity", "trades-btcusdt-perp-binance", "refusals"}
@@ -230,7 +321,7 @@ def test_the_venue_is_no_gate_and_the_end_of_the_range_no_refusal(
     }
     html = write_report(make_bundle(tmp_path, days=2, gaps=(), refusals=counts)).read_text("utf-8")
     assert "Gates refused 7 entries, most often stale_quote." in html
-    assert "5 orders were rejected." in html
+    assert "5 orders were rejected, because of: post-only would have crossed." in html
     for svg in re.findall(r"<svg.*?</svg>", figures(html)["refusals"], re.DOTALL):
         words = " ".join(svg_texts(svg))
         assert "rejected by the venue: post-only would have crossed" in words

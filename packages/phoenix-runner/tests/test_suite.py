@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
+from phoenix_runner.bundle import experiment_id
 from phoenix_runner.config import duration_ns
+from phoenix_runner.experiment import config_text, describe_experiment
 from phoenix_runner.suite import Suite, load_suite, suite_from, suite_schema
 from phoenix_schemas.errors import PhoenixError
 
@@ -54,6 +56,27 @@ def test_defaults_are_written_out_and_the_resolved_suite_is_itself_a_suite(tmp_p
     assert values["funding"] == {"mode": "flat", "flat_rate": "0.0001", "interval_hours": 8}
     assert suite_from(values, source="again").to_builtins() == values
     assert str(suite.instruments["AVAXUSDT-PERP.BINANCE"].margin_init) == "0.20000000"
+
+
+def test_fees_show_what_their_source_uses_and_no_two_sources_share_an_id(tmp_path: Path) -> None:
+    ids = {}
+    for written, shown in (
+        ("{source: spec}", {"source": "spec"}),
+        ("{source: tier}", {"source": "tier", "tier": "VIP0"}),
+        ("{source: tier, tier: VIP1}", {"source": "tier", "tier": "VIP1"}),
+        (
+            "{source: rates, maker: '0.0002', taker: '0.0005'}",
+            {"source": "rates", "maker": "0.0002", "taker": "0.0005"},
+        ),
+    ):
+        suite = load(tmp_path, BARS, f"execution.fees={written}")
+        values = suite.to_builtins()
+        assert values["execution"]["fees"] == shown
+        again = suite_from(values, source="again")
+        assert again.config.execution == suite.config.execution
+        ids[experiment_id(describe_experiment(again, "digest"))] = written
+    assert len(ids) == 4
+    assert "tier" not in config_text(load(tmp_path))
 
 
 def test_a_suite_without_a_strategy_runs_ema_cross(tmp_path: Path) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 import pytest
 from phoenix_runner.fills import FillError
+from phoenix_runner.inference import ENOUGH_DAYS, infer
 from phoenix_runner.report.bundle_files import read_bundle
-from phoenix_runner.summary import RunRecord, summarize
+from phoenix_runner.summary import RunRecord, json_ready, summarize
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +42,26 @@ def test_a_summary_whose_parts_miss_the_account_is_refused(record: RunRecord) ->
     wrong = dataclasses.replace(record, final_equity=record.final_equity + Decimal("0.02"))
     with pytest.raises(FillError, match="must equal the change of equity"):
         summarize(wrong)
+
+
+def test_figures_of_a_few_days_are_flagged(record: RunRecord) -> None:
+    found = summarize(record)
+    assert (found["returns"]["too_few_days"], found["returns"]["enough_days"]) == (True, 30)
+    assert (found["inference"]["too_few"], found["inference"]["enough"]) == (True, 30)
+    long = infer(np.random.default_rng(1).normal(0.01, 0.02, ENOUGH_DAYS))
+    assert not long.too_few
+
+
+@pytest.mark.parametrize(
+    ("returns", "kind"),
+    [([0.02, 0.01, -0.01], "finite"), ([-0.02, -0.01, 0.01], "never"), ([0.0, 0.0], "undefined")],
+)
+def test_a_record_never_long_enough_is_not_an_undefined_one(
+    returns: list[float], kind: str
+) -> None:
+    found = json_ready(asdict(infer(returns)))
+    assert found["minimum_track_record_is"] == kind
+    assert (found["minimum_track_record"] is None) == (kind != "finite")
 
 
 def test_more_trials_deflate(record: RunRecord) -> None:

@@ -106,6 +106,12 @@ def test_the_report_of_a_walk_forward(folder: Path) -> None:
             assert set(labels) <= set(re.findall(r"<text[^>]*>([^<]*)</text>", svg)), name
         assert ("time (UTC)" in labels) == ("Grey bands: no data." in figures[name]), name
     assert html.count('<div class="note">6 days, 30 needed</div>') == 2
+    headers = re.findall(r'<th scope="col">([^<]*)</th>', html[html.index(">Folds<") :])
+    assert headers[:5] == ["fold", "test return", "test bps/day", "train bps/day", "chosen"]
+    assert headers[7:9] == ["test", "training"]
+    loss = WalkForwardResult.read(folder).overfitting.probability_of_loss
+    assert f"50 % is noise; {loss * 100:.1f}\xa0% lose out of sample" in html
+    assert "BTCUSDT-PERP.BINANCE: class perp, maker_fee 0.0002" in html
     assert "mode: {kind: walk_forward, train: 10d}" in html, "the suite's own configuration"
     for words in (
         "Objective, after costs and on training data only: mean daily return.",

@@ -43,6 +43,18 @@ def trades_table(**changes) -> pa.Table:
     return pa.table(columns | changes)
 
 
+def with_precisions(prices: int, sizes: int) -> pa.Table:
+    metadata = {"price_precision": str(prices), "size_precision": str(sizes)}
+    return trades_table().replace_schema_metadata(metadata)
+
+
+def test_the_table_knows_its_precisions():
+    trades = batch.Trades.from_catalog(with_precisions(2, 5))
+    assert trades.precisions == (2, 5)
+    assert (trades.price_raw.tolist(), trades.size_raw.tolist()) == ([6_000_010], [200])
+    assert batch.Trades.from_catalog(with_precisions(2, 5), size_precision=3).precisions == (2, 3)
+
+
 @pytest.mark.parametrize("engine", CALLS)
 @pytest.mark.parametrize("name", ["trades", "quotes", "bars"])
 def test_columns_of_another_precision_than_the_config_are_refused_by_name(engine, name):
@@ -85,7 +97,13 @@ def test_columns_in_the_wrong_place_are_named(engine):
         (lambda: batch.Funding.from_catalog(trades_table()), "data/custom/BinanceFundingRate"),
         (lambda: batch.Trades.from_catalog(trades_table().to_pandas(), 2, 3),
          "must get an Arrow table of data/trades/<instrument id> (was DataFrame); read it with"),
-        (lambda: batch.Trades.from_catalog(trades_table(), 0, 3), "at most 0 decimals"),
+        (lambda: batch.Trades.from_catalog(trades_table(), 0, 3),
+         "price_precision must be at least 1, which the values need (was 0); the table's metadata has"),
+        (lambda: batch.Trades.from_catalog(with_precisions(2, 5), 2, 2),
+         "size_precision must be at least 3, which the values need (was 2); the table's metadata says 5"),
+        (lambda: batch.Trades.from_catalog(trades_table(), 17, 3),
+         "values must fit in 18 digits at price_precision 17"),
+        (lambda: batch.Trades.from_catalog(trades_table()), "price_precision must be given for a table"),
         (lambda: batch.Trades.from_catalog(trades_table(), 2.0, 3), "precision must be an integer"),
         (lambda: batch.Trades(*[[1]] * 4), "ts_ns must be a numpy array (was list)"),
         (lambda: batch.Trades(np.array([1]), np.array([1.5]), np.array([1]), np.array([1])),

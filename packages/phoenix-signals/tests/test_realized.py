@@ -136,6 +136,9 @@ def test_har_forecast_is_the_regression_line():
         0.1 + 0.5 * math.log(terms[0]) + 0.2 * math.log(terms[1]) + 0.1 * math.log(terms[2]) + 0.02
     )
     assert log.forecast(rv) == pytest.approx(expected, rel=1e-12)
+    calm = HarModel("level", 0.0, (0.1, 0.0, 0.0), 1.0, 100)
+    assert calm.forecast(rv) == pytest.approx(0.1 * rv[-1], rel=1e-12)
+    assert calm.forecast(rv) < rv[-22:].min(), "a forecast below what was seen stands"
     falling = HarModel("level", -5.0, (0.1, 0.0, 0.0), 1.0, 100)
     assert falling.forecast(rv) == rv[-22:].min(), "a variance is never negative"
 

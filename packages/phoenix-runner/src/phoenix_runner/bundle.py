@@ -35,7 +35,8 @@
 - `bundle.sha256`: hash over the files that two equal runs share
 
 In the CSV files quantities, prices and money are exact decimals as text; `reference_price` is the
-mid of the quote in force at the fill (in a market made of bars, of the assumed quote); `mid_*` are
+mid just before the event that filled the order, see `fills` (in a market made of bars, of the assumed
+quote); `mid_*` are
 mids that many seconds after it, empty where none is known or the market was not seen that often.
 `purpose` is the strategy's own word for the order. `time` is `ts_ns` in ISO 8601.
 

@@ -1,8 +1,12 @@
 """What a run's fills say: where the money went, the round trips, and the price afterwards.
 
 Money is Decimal and exact: an operation that would have to round raises instead. A [Fill][] carries
-the `reference_price` it is judged against: the mid of the quote in force when quotes are loaded,
-else the bar's close. Then, over linear contracts settled in the quote currency,
+the `reference_price` it is judged against: the mid just before the event that filled it (without
+quotes, of the market assumed around the last bar's close). For an order that takes liquidity the event
+is its arrival, so that is the mid of the quote it fills on. A resting order is filled by a trade, or by
+a quote that reaches its price; then the mid is of the quote before that one, and the move that filled
+it is no part of its spread: gross has what resting orders lose to such moves (see [markouts][]). Then,
+over linear contracts settled in the quote currency,
 
     gross   = what the same quantities would have earned at reference prices
     spread  = - side (price - reference_price) quantity, summed: paid to cross, earned by resting

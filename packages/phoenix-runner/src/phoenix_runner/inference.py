@@ -4,7 +4,8 @@ Everything here is per period and without annualising: the Sharpe ratio is mean 
 of the returns as sampled (daily, in Phoenix), kurtosis is not excess (a normal has 3), T counts
 returns. Annual figures are for reading only and are made in `phoenix_runner.metrics`.
 
-- [probabilistic_sharpe_ratio][] (PSR): the probability that the true ratio exceeds a benchmark.
+- [probabilistic_sharpe_ratio][] (PSR): one-sided confidence that the true ratio exceeds a benchmark,
+  one minus the p-value; not the probability of skill given the data.
 - [expected_maximum_sharpe][]: the ratio that the best of N worthless trials shows on average.
 - [deflated_sharpe_ratio][] (DSR): PSR against that.
 - [minimum_track_record_length][] (MinTRL): how many returns a claim needs.
@@ -21,14 +22,18 @@ Computational Finance 20(4), 2017.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from statistics import NormalDist
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from phoenix_runner.errors import RunnerError
+
+ENOUGH_DAYS = 30
+"""Fewer daily returns than this are called too few to judge."""
 
 _NORMAL = NormalDist()
 _EULER_GAMMA = 0.5772156649015329
@@ -73,7 +78,12 @@ class Overfitting:
 
 @dataclass(frozen=True)
 class SharpeInference:
-    """PSR, DSR and MinTRL of one return series; None where undefined, and `undefined` says why."""
+    """PSR, DSR and MinTRL of one return series; None where undefined, and `undefined` says why.
+
+    `minimum_track_record` is infinite (null in JSON) where no record is long enough, the ratio being
+    at most 0; `minimum_track_record_is` tells that from undefined. `too_few`: fewer observations than
+    `enough`, so that reports show none of this.
+    """
 
     observations: int
     trials: int
@@ -87,6 +97,15 @@ class SharpeInference:
     deflated: float | None
     minimum_track_record: float | None
     undefined: str | None
+    enough: int = ENOUGH_DAYS
+    too_few: bool = field(init=False)
+    minimum_track_record_is: Literal["finite", "never", "undefined"] = field(init=False)
+
+    def __post_init__(self) -> None:
+        length = self.minimum_track_record
+        kind = "undefined" if length is None else "finite" if math.isfinite(length) else "never"
+        object.__setattr__(self, "too_few", self.observations < self.enough)
+        object.__setattr__(self, "minimum_track_record_is", kind)
 
 
 def moments(returns: ArrayLike) -> ReturnMoments:
@@ -132,7 +151,10 @@ def probabilistic_sharpe_ratio(
     kurtosis: float = 3.0,
     benchmark: float = 0.0,
 ) -> float:
-    """Probability that the true Sharpe ratio exceeds `benchmark`, given the one estimated.
+    """Confidence that the true Sharpe ratio exceeds `benchmark`: one minus the one-sided p-value.
+
+    The share of samples of this length in which a true ratio at `benchmark` would show less than
+    `sharpe`; no probability of the true ratio, which would need a prior.
 
     PSR = Phi((SR - SR*) sqrt(T - 1) / sqrt(1 - g3 SR + (g4 - 1) / 4 SR^2)), everything per period,
     g3 skewness, g4 kurtosis (3 for a normal).

@@ -49,9 +49,13 @@ class Suite:
         return list(self.instruments) if wanted is None else [wanted]
 
     def to_builtins(self) -> dict[str, Any]:
-        """The resolved config as plain values, every default written out."""
+        """The resolved config as plain values, every default that counts written out."""
         values: dict[str, Any] = msgspec.to_builtins(self.config, str_keys=True)
         values["funding"] = msgspec.to_builtins(self.config.funding_section)
+        # A tier or rates that the source does not use would read as what was paid.
+        fees = values["execution"]["fees"]
+        used = {"spec": (), "tier": ("tier",), "rates": ("maker", "taker")}[fees["source"]]
+        values["execution"]["fees"] = {k: fees[k] for k in ("source", *used)}
         return values
 
 

@@ -25,7 +25,7 @@ from phoenix_runner.fills import (
     round_trips,
     trade_statistics,
 )
-from phoenix_runner.inference import infer
+from phoenix_runner.inference import ENOUGH_DAYS, infer
 from phoenix_runner.metrics import (
     DAY_NS,
     annual_sharpe,
@@ -70,8 +70,11 @@ def summarize(record: RunRecord) -> dict[str, Any]:
     """Figures of a run, ready for JSON.
 
     Keys: `range`, `equity`, `attribution`, `returns`, `drawdown`, `activity`, `trades`, `markouts`,
-    `inference`. Raises FillError when gross + fees + spread + funding misses the account's change
-    of equity by more than a cent.
+    `inference`. What is per year or about skill proves nothing where `returns.too_few_days` (and
+    `inference.too_few`) is true; reports withhold it.
+
+    Raises FillError when gross + fees + spread + funding misses the account's change of equity by more
+    than a cent.
     """
     start = float(record.starting_equity)
     ts = np.asarray(record.ts_ns, dtype=np.int64)
@@ -117,6 +120,8 @@ def summarize(record: RunRecord) -> dict[str, Any]:
         },
         "returns": {
             "days": int(daily.returns.size),
+            "enough_days": ENOUGH_DAYS,
+            "too_few_days": daily.returns.size < ENOUGH_DAYS,
             "sharpe_annual": annual_sharpe(daily.returns),
             "volatility_annual": annual_volatility(daily.returns),
             "best_day": best,

@@ -277,7 +277,7 @@ def contest_table(done: Mapping[str, Published]) -> str:
         if len(ranges) > 1
         else ""
     )
-    table = _table("suite", "return", "net", "gross", "fees", "spread", "fills", "deflated Sharpe")
+    table = _table("suite", "return", "net", "gross", "fees", "spread", "fills", "PSR or DSR")
     for name, run in done.items():
         s = run.summary
         figures = s["figures"]

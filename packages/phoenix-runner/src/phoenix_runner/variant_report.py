@@ -42,6 +42,7 @@ def draw_variants(folder: Path) -> Path:
         runs = dict(zip(labels, folders, strict=True))
         return write_comparison(runs, page, title=f"Ablation of {title}")
     costs = summary["mode"] == "costs"
+    experiment = read_json(folder, "experiment.json")
     return write_study(
         page,
         title=f"{'Costs' if costs else 'Parameter sweep'} of {title}",
@@ -50,7 +51,7 @@ def draw_variants(folder: Path) -> Path:
         headline=_headline(summary),
         sentences=_sentences(summary),
         sections=_cost_sections(summary) if costs else _sweep_sections(summary),
-        caveats=execution_sentences(read_json(folder, "experiment.json")["config"]),
+        caveats=execution_sentences(experiment["config"], experiment["instruments"]),
     )
 
 

@@ -271,7 +271,8 @@ class HarModel:
     def forecast(self, variances: Sequence[float]) -> float:
         """Forecast of the next period's variance from the last 22.
 
-        A level forecast below 0 is cut at the smallest variance of the last 22 periods.
+        A level forecast that is not above 0 is replaced by the smallest variance of the last 22
+        periods; any other stands as it is, be it below all of them.
 
         >>> HarModel("level", 1.0, (0.5, 0.0, 0.0), 0.1, 100).forecast([2.0] * 22)
         2.0
@@ -282,7 +283,7 @@ class HarModel:
         terms = np.array([recent[-lag:].mean() for lag in HAR_LAGS])
         if self.form == "level":
             forecast = float(self.constant + terms @ np.array(self.coefficients))
-            return max(forecast, float(recent[-HAR_LAGS[-1] :].min()))
+            return forecast if forecast > 0.0 else float(recent[-HAR_LAGS[-1] :].min())
         log_forecast = float(self.constant + np.log(terms) @ np.array(self.coefficients))
         return math.exp(log_forecast + 0.5 * self.residual_variance)
 

@@ -4,7 +4,8 @@ What a bundle holds stands in `phoenix_runner.bundle`. The report needs of it `s
 (`experiment_id`, `strategy`, `instrument_ids`, `currency`, `trading_start_utc`, `end_utc`,
 `starting_equity`, `final_equity`, the attribution, `refusals`), `fills.csv`, `funding.csv`,
 `equity.parquet`, `marks.parquet`, `manifest_ref.json` (`catalog_digest`, and `gaps`: objects with
-`type`, `instrument_id`, `start_utc`, `end_utc`), `environment.json` and `config_resolved.yaml`.
+`type`, `instrument_id`, `start_utc`, `end_utc`), `experiment.json` (`instruments`: their
+specifications), `environment.json` and `config_resolved.yaml`.
 """
 
 from __future__ import annotations
@@ -66,12 +67,15 @@ class RunBundle:
     instrument_ids: Sequence[str]
     record: RunRecord
     marks: Mapping[str, MarkSeries]
+    beyond_display: float | None
+    """Value traded beyond the displayed size; None in a market made of bars, which display nothing."""
     refusals: Mapping[str, int]
     gaps: Sequence[Gap]
     simulated: bool
     data_start_ns: int | None
     """First row of a market type that the run was fed, warm-up included."""
     catalog_digest: str
+    instruments: Sequence[Mapping[str, Any]]
     config: Mapping[str, Any]
     config_text: str
     environment: str
@@ -99,11 +103,13 @@ def read_bundle(folder: Path) -> RunBundle:
             instrument_ids=summary["instrument_ids"],
             record=_record(folder, summary),
             marks=_marks(folder / "marks.parquet"),
+            beyond_display=None if summary["bar_fills"] else _beyond_display(folder / "fills.csv"),
             refusals=_refusals(summary["refusals"]),
             gaps=[_gap(g) for g in manifest["gaps"]],
             simulated=summary["simulated"],
             data_start_ns=manifest["data_start_ns"],
             catalog_digest=manifest["catalog_digest"],
+            instruments=_json(folder / "experiment.json")["instruments"],
             config=yaml.safe_load(config_text),
             config_text=config_text,
             environment=_text(folder / "environment.json"),
@@ -153,6 +159,23 @@ def _record(folder: Path, summary: Mapping[str, Any]) -> RunRecord:
         ],
         mids=_mids(rows),
     )
+
+
+def _beyond_display(path: Path) -> float:
+    """Value that orders took after the first fill of an instant.
+
+    A quote has one level: an order that takes liquidity fills there up to the displayed size, and what
+    is left at the same instant, one tick worse or, booked as maker, at its limit.
+    """
+    beyond = 0.0
+    taking: tuple[str, str] | None = None
+    for row in _rows(path):
+        order = (row["client_order_id"], row["ts_ns"])
+        if order == taking:
+            beyond += float(row["quantity"]) * float(row["price"])
+        elif row["liquidity"] == "TAKER":
+            taking = order
+    return beyond
 
 
 def _mids(rows: Sequence[Mapping[str, str]]) -> dict[int, NDArray[np.float64]]:

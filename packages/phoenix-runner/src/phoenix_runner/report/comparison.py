@@ -18,7 +18,7 @@ from phoenix_schemas.timestamps import format_utc
 
 from phoenix_runner.errors import RunnerError
 from phoenix_runner.fold_results import FILE, chained, summarize_walk_forward
-from phoenix_runner.inference import InferenceError, infer, moments
+from phoenix_runner.inference import ENOUGH_DAYS, InferenceError, infer, moments
 from phoenix_runner.metrics import DAY_NS, DailyReturns, daily_returns
 from phoenix_runner.report.bundle_files import Gap, read_bundle, read_walk_forward
 from phoenix_runner.report.charts import TimeFrame, gross_to_net_chart, legend
@@ -27,7 +27,7 @@ from phoenix_runner.report.page import Chart, Detail, Page, Section, Table, Tile
 from phoenix_runner.report.single_run import run_data_sentences
 from phoenix_runner.report.wording import (
     CANNOT_TELL,
-    ENOUGH_DAYS,
+    PSR_MEANS,
     count,
     date,
     earned,
@@ -70,6 +70,7 @@ class Contender:
     data: Sequence[str]
     """Caveats about its data but their gaps."""
     config: Mapping[str, Any]
+    instruments: Sequence[Mapping[str, Any]]
 
     @property
     def sharpe_daily(self) -> float | None:
@@ -98,6 +99,7 @@ def read_contender(label: str, folder: Path) -> Contender:
             simulated=runs[0].simulated,
             data=[sentence for run in runs for sentence in run_data_sentences(run)],
             config=runs[0].config,
+            instruments=runs[0].instruments,
         )
     run = read_bundle(folder)
     record = run.record
@@ -117,6 +119,7 @@ def read_contender(label: str, folder: Path) -> Contender:
         simulated=run.simulated,
         data=run_data_sentences(run),
         config=run.config,
+        instruments=run.instruments,
     )  # fmt: skip
 
 
@@ -253,10 +256,9 @@ def _best_sentence(best: Contender, found: Mapping[str, Mapping[str, Any]], tria
     if few := too_few(inference["observations"]):
         return f"No Sharpe ratio: {few}."
     return (
-        f"The probability that its true Sharpe ratio is above zero is "
-        f"{probability(inference['probabilistic'])} taken alone, and "
-        f"{probability(inference['deflated'])} against the best that {trials:,} worthless sets would "
-        "show by luck."
+        f"Were its true Sharpe ratio 0, {probability(inference['probabilistic'])} of samples this "
+        f"long would show less (PSR); {probability(inference['deflated'])} against the best that "
+        f"{trials:,} worthless sets would show by luck (DSR)."
     )
 
 
@@ -310,8 +312,8 @@ def _results_table(ranked: Sequence[Contender], found: Mapping[str, Mapping[str,
     return Table(
         "Results, highest return first",
         (f"No Sharpe ratio on fewer than {ENOUGH_DAYS} daily returns. " if few else "")
-        + "Sharpe per year of 365 days. PSR: probability that the true ratio is above 0; DSR: the "
-        "same against the best of all sets by luck. Turnover in multiples of equity a day; cost "
+        + f"Sharpe per year of 365 days. {PSR_MEANS} Here against 0; DSR: "
+        "the same against the best of all sets by luck. Turnover in multiples of equity a day; cost "
         "(fees and spread) in bps of the value traded.",
         [
             "run",
@@ -363,7 +365,8 @@ def _execution_caveats(contenders: Sequence[Contender]) -> list[str]:
     """Assumptions about execution, once for all runs that share them."""
     by_text: dict[tuple[str, ...], list[str]] = {}
     for c in contenders:
-        by_text.setdefault(tuple(execution_sentences(c.config)), []).append(c.label)
+        text = execution_sentences(c.config, c.instruments)
+        by_text.setdefault(tuple(text), []).append(c.label)
     if len(by_text) == 1:
         return list(next(iter(by_text)))
     return [f"{', '.join(labels)}: {' '.join(text)}" for text, labels in by_text.items()]

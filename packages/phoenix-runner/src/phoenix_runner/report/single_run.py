@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,10 +25,12 @@ from phoenix_runner.report.charts import (
     trades_chart,
     turnover_chart,
 )
-from phoenix_runner.report.page import Chart, Detail, Page, Section, Table, Tile
+from phoenix_runner.report.page import Chart, Detail, Page, Section, Table, Tile, Verdict
 from phoenix_runner.report.wording import (
     CANNOT_TELL,
-    count,
+    PARTS_MEAN,
+    PSR_MEANS,
+    beyond_display_sentence,
     data_sentences,
     date,
     duration,
@@ -59,7 +62,7 @@ def single_run_page(run: RunBundle) -> Page:
             f"{date(results['range']['start_utc'])} to {date(results['range']['end_utc'])} UTC "
             f"(end not included) · experiment {run.experiment_id}"
         ),
-        verdict=run_verdict(results, run.refusals),
+        verdict=with_warning(run_verdict(results, run.refusals), [run]),
         tiles=tiles(results),
         sections=[
             _equity_section(run, results, frame),
@@ -69,6 +72,12 @@ def single_run_page(run: RunBundle) -> Page:
         caveats=run_caveats(run),
         details=details(run),
     )
+
+
+def with_warning(verdict: Verdict, runs: Sequence[RunBundle]) -> Verdict:
+    """The verdict, with a warning first where too much filled beyond the displayed size."""
+    warnings = [s for s in beyond_display(runs) if s.startswith("Warning")]
+    return replace(verdict, sentences=[*warnings, *verdict.sentences])
 
 
 def frame_of(run: RunBundle) -> TimeFrame:
@@ -100,7 +109,8 @@ def skill_tiles(summary: Mapping[str, Any]) -> list[Tile]:
     """The Sharpe ratio and what is left of it after so many trials, on days enough to say."""
     inference = summary["inference"]
     days = inference["observations"]
-    tried = f"probability of skill, {count(inference['trials'], 'set')} tried"
+    trials = inference["trials"]
+    benchmark = "0" if trials == 1 else f"the best of {trials:,} by luck (DSR)"
     return [
         Tile(
             "Sharpe ratio",
@@ -108,9 +118,9 @@ def skill_tiles(summary: Mapping[str, Any]) -> list[Tile]:
             sharpe_caption(inference),
         ),
         Tile(
-            "Deflated Sharpe",
+            f"PSR against {benchmark}",
             earned(probability(inference["deflated"]), days),
-            too_few(days) or tried,
+            too_few(days) or "one-sided confidence, not the chance of skill",
         ),
     ]
 
@@ -120,8 +130,8 @@ def inference_table(inference: Mapping[str, Any], *, half: bool = False) -> Tabl
     length, days = inference["minimum_track_record"], inference["observations"]
     never = "never at this ratio" if inference["undefined"] is None else "–"
     caption = (
-        "Per day, not per year. Deflated: against the best ratio that so many worthless sets "
-        "would show by luck."
+        f"Per day, not per year. {PSR_MEANS} DSR: the same against the best ratio that so many "
+        "worthless sets would show by luck."
     )
     if inference["undefined"] is not None:
         caption = f"Undefined: {inference['undefined']}."
@@ -131,9 +141,22 @@ def inference_table(inference: Mapping[str, Any], *, half: bool = False) -> Tabl
         ("Sharpe ratio per day", number(inference["sharpe"], 4)),
         ("skewness", number(inference["skewness"])),
         ("kurtosis (a normal has 3)", number(inference["kurtosis"])),
-        ("chance that the true ratio is above 0 (PSR)", probability(inference["probabilistic"], 1)),
-        ("best ratio by luck of that many, per day", number(inference["expected_maximum"], 4)),
-        ("deflated Sharpe ratio (DSR)", probability(inference["deflated"], 1)),
+        ("PSR against 0", probability(inference["probabilistic"], 1)),
+        *(
+            []
+            if inference["trials"] == 1
+            else [
+                (
+                    "best ratio by luck of that many, per day",
+                    number(inference["expected_maximum"], 4),
+                )
+            ]
+        ),
+        *(
+            []
+            if inference["trials"] == 1
+            else [("PSR against that (DSR)", probability(inference["deflated"], 1))]
+        ),
         (
             f"days needed to show a ratio above 0 at {percent(inference['confidence'], 0)}",
             never if length is None else f"{number(length, 0)} days",
@@ -155,8 +178,12 @@ def inference_table(inference: Mapping[str, Any], *, half: bool = False) -> Tabl
 def run_caveats(run: RunBundle) -> list[str]:
     gaps = [(g.what, format_utc(g.start_ns), format_utc(g.end_ns)) for g in run.gaps]
     return [
-        *run_data_sentences(run), *execution_sentences(run.config), CANNOT_TELL, *gap_sentences(gaps)
-    ]  # fmt: skip
+        *run_data_sentences(run),
+        *execution_sentences(run.config, run.instruments),
+        CANNOT_TELL,
+        *beyond_display([run]),
+        *gap_sentences(gaps),
+    ]
 
 
 def run_data_sentences(run: RunBundle) -> list[str]:
@@ -172,15 +199,39 @@ def run_data_sentences(run: RunBundle) -> list[str]:
     )
 
 
+def beyond_display(runs: Sequence[RunBundle]) -> list[str]:
+    """What runs took beyond the displayed size, in a sentence; nothing where that is not known."""
+    known = [(r.beyond_display, r.record.fills) for r in runs if r.beyond_display is not None]
+    traded = sum(float(f.price * f.quantity) for _, fills in known for f in fills)
+    if not traded:
+        return []
+    return [beyond_display_sentence(sum(beyond for beyond, _ in known), traded)]
+
+
 def details(run: RunBundle) -> list[Detail]:
     return [
         Detail("Resolved configuration", run.config_text),
         Detail("Environment", run.environment),
+        Detail("Instrument specifications", specification_text(run.instruments)),
         Detail(
             "Identity",
             f"experiment id   {run.experiment_id}\ncatalog digest  {run.catalog_digest}\n",
         ),
     ]
+
+
+def specification_text(instruments: Sequence[Mapping[str, Any]]) -> str:
+    """The specifications that a run used, leverage applied: one line for each.
+
+    >>> print(specification_text([{"instrument_id": "X", "margin_maint": "0.004"}]), end="")
+    X: margin_maint 0.004
+    """
+    return "".join(
+        f"{spec['instrument_id']}: "
+        + ", ".join(f"{key} {value}" for key, value in spec.items() if key != "instrument_id")
+        + "\n"
+        for spec in instruments
+    )
 
 
 def monthly_table(by_month: Mapping[str, float]) -> Table:
@@ -236,7 +287,10 @@ def _equity_section(run: RunBundle, summary: Mapping[str, Any], frame: TimeFrame
                 ["figure", "value"],
                 [
                     ["days with a return", f"{returns['days']:,}"],
-                    ["volatility, per year", percent(returns["volatility_annual"])],
+                    [
+                        "volatility, per year",
+                        earned(percent(returns["volatility_annual"]), returns["days"]),
+                    ],
                     ["best day", percent(returns["best_day"], sign=True)],
                     ["worst day", percent(returns["worst_day"], sign=True)],
                     ["days up", percent(returns["share_of_days_up"], 0)],
@@ -342,7 +396,7 @@ def _cost_section(summary: Mapping[str, Any]) -> Section:
     blocks.append(
         Table(
             "Attribution",
-            "Gross + fees + spread + funding = net. In bps of the value traded.",
+            f"{PARTS_MEAN} In bps of the value traded.",
             ["part", currency, "bps"],
             [
                 [

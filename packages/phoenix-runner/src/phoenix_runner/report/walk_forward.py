@@ -36,16 +36,21 @@ from phoenix_runner.report.fold_charts import (
 )
 from phoenix_runner.report.page import Chart, Detail, Page, Section, Table, Tile, Verdict
 from phoenix_runner.report.single_run import (
+    beyond_display,
     inference_table,
     monthly_table,
     run_data_sentences,
     skill_tiles,
+    specification_text,
+    with_warning,
 )
 from phoenix_runner.report.wording import (
     CANNOT_TELL,
+    PARTS_MEAN,
     count,
     date,
     duration,
+    earned,
     execution_sentences,
     gap_sentences,
     judge,
@@ -74,7 +79,7 @@ def walk_forward_page(
             f"{count(len(result.folds), 'fold')}, tested {date(format_utc(start_ns))} to "
             f"{date(format_utc(end_ns))} UTC (end not included) · experiment {result.experiment_id}"
         ),
-        verdict=_verdict(result, summary),
+        verdict=with_warning(_verdict(result, summary), runs),
         tiles=_tiles(result, summary),
         sections=[
             _curve_section(result, runs, summary, frame),
@@ -86,6 +91,7 @@ def walk_forward_page(
         details=[
             Detail("Resolved configuration", config_text),
             Detail("Environment", environment),
+            Detail("Instrument specifications", specification_text(runs[0].instruments)),
             Detail(
                 "Identity",
                 f"experiment id   {result.experiment_id}\n"
@@ -121,7 +127,8 @@ def _verdict(result: WalkForwardResult, summary: Mapping[str, Any]) -> Verdict:
     if result.overfitting is not None:
         sentences.append(
             f"Probability of backtest overfitting {percent(result.overfitting.probability, 0)}: "
-            "how often the best set of one half of the days is in the worse half on the others."
+            "how often the best set of one half of the days is in the worse half on the others; in "
+            f"{percent(result.overfitting.probability_of_loss, 1)} of the splits it loses there."
         )
     return Verdict(tone, headline + judgement, sentences)
 
@@ -135,7 +142,9 @@ def _tiles(result: WalkForwardResult, summary: Mapping[str, Any]) -> list[Tile]:
         Tile(
             "Overfitting (PBO)",
             percent(None if pbo is None else pbo.probability, 0),
-            _not_computed(result) if pbo is None else "0 good, 50 % is noise",
+            _not_computed(result)
+            if pbo is None
+            else f"of splits, 50 % is noise; {percent(pbo.probability_of_loss, 1)} lose out of sample",
         ),
         Tile("Largest drawdown", percent(summary["drawdown"]["maximum"]), "minute by minute"),
     ]
@@ -172,7 +181,10 @@ def _curve_section(
                 ["figure", "value"],
                 [
                     ["days with a return", f"{returns['days']:,}"],
-                    ["volatility, per year", percent(returns["volatility_annual"])],
+                    [
+                        "volatility, per year",
+                        earned(percent(returns["volatility_annual"]), returns["days"]),
+                    ],
                     ["best day", percent(returns["best_day"], sign=True)],
                     ["worst day", percent(returns["worst_day"], sign=True)],
                     ["days up", percent(returns["share_of_days_up"], 0)],
@@ -193,22 +205,22 @@ def _fold_section(result: WalkForwardResult, summary: Mapping[str, Any]) -> Sect
         rows.append(
             [
                 str(fold.index),
-                f"{day(fold.train_start_ns)} – {day(fold.train_end_ns)}",
-                f"{day(fold.test_start_ns)} – {day(fold.test_end_ns)}",
-                ", ".join(f"{k} {v}" for k, v in fold.chosen.items()) or "–",
-                number(fold.train_mean_daily * 1e4, 1, sign=True),
-                number(None if mean is None else mean * 1e4, 1, sign=True),
                 percent(figures["return"], sign=True),
+                number(None if mean is None else mean * 1e4, 1, sign=True),
+                number(fold.train_mean_daily * 1e4, 1, sign=True),
+                ", ".join(f"{k} {v}" for k, v in fold.chosen.items()) or "–",
                 percent(figures["drawdown"]),
                 f"{figures['round_trips']:,}",
+                f"{day(fold.test_start_ns)} – {day(fold.test_end_ns)}",
+                f"{day(fold.train_start_ns)} – {day(fold.train_end_ns)}",
             ]
         )
     blocks: list[Chart | Table] = [
         Table(
             "Folds",
             "Ranges in UTC, ends not included. Mean daily returns in bps, net of costs.",
-            ["fold", "training", "test", "chosen", "train bps/day", "test bps/day", "test return",
-              "drawdown", "round trips"],
+            ["fold", "test return", "test bps/day", "train bps/day", "chosen", "drawdown",
+              "round trips", "test", "training"],
             rows,
         ),
         train_test_chart(summary["folds"]),
@@ -265,7 +277,8 @@ def _cost_section(
         refusals.update(run.refusals)
     return Section(
         "Costs",
-        f"Added over folds, each from the same {money(result.starting_equity, result.currency)}.",
+        f"Added over folds, each from the same {money(result.starting_equity, result.currency)}. "
+        f"{PARTS_MEAN}",
         [
             *([attribution_chart(summary["attribution"], result.currency)] if traded else []),
             *([markout_chart(after)] if after else []),
@@ -338,9 +351,8 @@ def _caveats(
     known = [(g.what, format_utc(g.start_ns), format_utc(g.end_ns)) for g in gaps]
     # Each fold's test says what data it had; what several say is said once.
     data = dict.fromkeys(sentence for run in runs for sentence in run_data_sentences(run))
-    return [
-        *data, *notes, *execution_sentences(runs[0].config), CANNOT_TELL, *gap_sentences(known)
-    ]  # fmt: skip
+    execution = execution_sentences(runs[0].config, runs[0].instruments)
+    return [*data, *notes, *execution, CANNOT_TELL, *beyond_display(runs), *gap_sentences(known)]
 
 
 def _objective(name: str) -> str:

@@ -8,25 +8,55 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
-from phoenix_runner.config import duration_text
+import msgspec
+
+from phoenix_runner.config import FeesSection, duration_text
+from phoenix_runner.inference import ENOUGH_DAYS
 from phoenix_runner.left_out import LeftOut
 from phoenix_runner.report.page import Table, Tone, Verdict
-
-ENOUGH_DAYS = 30
-"""Fewer daily returns than this are called too few to judge."""
+from phoenix_runner.venue import fee_rates
 
 CONFIDENCE = 0.95
+
+PARTS_MEAN = (
+    "Gross + fees + spread + funding = net. Spread is each fill's price against the mid just before the "
+    "event that filled it, so a move that runs over a resting order is in gross; see the mark-outs."
+)
+
+PSR_MEANS = (
+    "PSR: in what share of samples this long a true ratio at the benchmark would show less than this; "
+    "a one-sided confidence level, not the probability that there is skill."
+)
+
+_NO_BALANCE = "more than the account could pay for"
+_NO_MARGIN = "more margin than the account had free"
+REJECTIONS = {
+    "POST_ONLY": "post-only would have crossed",
+    "INITIAL_MARGIN_EXCEEDS": _NO_MARGIN,
+    "CUMULATIVE_INITIAL_MARGIN_EXCEEDS": _NO_MARGIN,
+    "NOTIONAL_EXCEEDS_FREE": _NO_BALANCE,
+    "CUMULATIVE_NOTIONAL_EXCEEDS_FREE": _NO_BALANCE,
+    "QUANTITY_EXCEEDS_MAXIMUM": "more than the largest order",
+    "REDUCE_ONLY": "reduce-only would have opened or enlarged a position",
+    "No market for": "no quote yet",
+}
+"""Beginnings of the venue's reasons, in plain words."""
+
+MOST_BEYOND_DISPLAY = 0.05
+"""Share of the value traded beyond the displayed size from which a page warns."""
 
 REJECTED = "rejected"
 """How the reason of an order that was sent and not taken begins; other reasons are gates."""
 
 CANNOT_TELL = (
     "What these data cannot tell: the archive has no local receive time, so real latency is "
-    "assumed, not measured; the book is known at its best level only (L1), so fills beyond the "
-    "displayed size are modelled; and the place of a resting order in the queue is assumed. A live "
-    "result would differ, usually for the worse."
+    "assumed, not measured; the book is known at its best level only (L1), so whatever an order takes "
+    "beyond the displayed size is assumed to fill, all of the rest one tick worse (a limit order's at "
+    "its limit), which flatters large orders; and the place of a resting order in the queue is assumed. "
+    "A live result would differ, usually for the worse."
 )
 
 
@@ -215,10 +245,15 @@ def data_sentences(
     return found
 
 
-def execution_sentences(config: Mapping[str, Any]) -> list[str]:
-    """What the suite assumed about fills, fees, latency and funding, for the caveats."""
+def execution_sentences(
+    config: Mapping[str, Any], instruments: Sequence[Mapping[str, Any]] = ()
+) -> list[str]:
+    """What the suite assumed about fills, fees, latency and funding, for the caveats.
+
+    `instruments` are the specifications of `experiment.json`, which hold the fees of `source: spec`.
+    """
     execution = config["execution"]
-    fees, latency, fill = execution["fees"], execution["latency"], execution["fill"]
+    latency, fill = execution["latency"], execution["fill"]
     bars = execution["bar_execution"]
     if bars is None:
         how = "Orders that take liquidity fill at the quote in force when they reach the venue"
@@ -230,20 +265,22 @@ def execution_sentences(config: Mapping[str, Any]) -> list[str]:
             "costs of this size prove little"
         )
     if execution["queue_position"]:
-        resting = "a resting order waits until what was displayed ahead of it has traded"
+        resting = (
+            "a resting order waits until what was displayed ahead of it has traded, or the opposite "
+            "quote reaches or passes its price"
+        )
     elif execution["trade_execution"]:
-        resting = "a resting order fills when a trade touches its price, with no queue ahead of it"
+        resting = (
+            "a resting order fills when a trade touches its price, with no queue ahead of it, or the "
+            "opposite quote reaches or passes it"
+        )
     else:
         resting = (
-            f"a resting order that is touched fills with probability {fill['prob_fill_on_limit']}"
+            "a resting order that the opposite quote touches fills with probability "
+            f"{fill['prob_fill_on_limit']}"
         )
     slip = fill["prob_slippage"]
     worse = f"; with probability {slip} one tick worse" if slip else ""
-    rates = {
-        "spec": "the fees of the instrument specification",
-        "tier": f"the venue's {fees['tier']} fees",
-        "rates": f"fees of {fees['maker']} (maker) and {fees['taker']} (taker) of notional",
-    }[fees["source"]]
     funding = config["funding"]
     paid = {
         "settle": "funding is settled at the archive's rates",
@@ -252,7 +289,97 @@ def execution_sentences(config: Mapping[str, Any]) -> list[str]:
     }[funding["mode"]]
     insert = latency["insert_ms"]
     delay = f"{insert} ms after the decision" if insert else "at once, without any latency"
-    return [f"{how}{worse}; {resting}.", f"Orders arrive {delay}. They pay {rates}; {paid}."]
+    return [
+        f"{how}{worse}; {resting}.",
+        f"Orders arrive {delay}. They pay {_fees(execution['fees'], instruments)}; {paid}.",
+        _liquidation(config, instruments),
+    ]
+
+
+def _fees(section: Mapping[str, Any], instruments: Sequence[Mapping[str, Any]]) -> str:
+    """What orders pay, in bps, and who says so.
+
+    >>> spec = {"instrument_id": "X", "maker_fee": "0.0002", "taker_fee": "0.0004"}
+    >>> _fees({"source": "spec"}, [spec])
+    '2 bps of notional as maker and 4 bps as taker, by the instrument specification'
+    >>> _fees({"source": "tier", "tier": "VIP3"}, [])
+    "1.2 bps of notional as maker and 3.2 bps as taker, by the venue's VIP3 tier"
+    """
+    fees = msgspec.convert(section, FeesSection)
+    source = {
+        "spec": "the instrument specification",
+        "tier": f"the venue's {fees.tier} tier",
+        "rates": "the suite's own rates",
+    }[fees.source]
+    zero = Decimal(0)
+    if fees.source != "spec":
+        maker, taker = fee_rates(fees, (zero, zero))
+        return f"{_bps(maker)} bps of notional as maker and {_bps(taker)} bps as taker, by {source}"
+    by_rates: dict[tuple[Decimal, Decimal], list[str]] = {}
+    for spec in instruments:
+        rates = fee_rates(fees, (Decimal(spec["maker_fee"]), Decimal(spec["taker_fee"])))
+        by_rates.setdefault(rates, []).append(spec["instrument_id"])
+    each = [
+        f"{_bps(maker)} bps of notional as maker and {_bps(taker)} bps as taker"
+        + (f" on {', '.join(names)}" if len(by_rates) > 1 else "")
+        for (maker, taker), names in by_rates.items()
+    ]
+    return f"{', '.join(each)}, by {source}" if each else f"the fees of {source}"
+
+
+def _liquidation(config: Mapping[str, Any], instruments: Sequence[Mapping[str, Any]]) -> str:
+    """Whether the venue closes what equity no longer carries, at which leverage and margin.
+
+    >>> off = {"execution": {"liquidation": {"enabled": False}}}
+    >>> _liquidation(off, [{"instrument_id": "X", "margin_init": "0.2", "margin_maint": "0.004"}])
+    'Liquidation is off: no position is closed by force, however far equity falls; leverage at most 5, \
+maintenance margin 0.4\\xa0% of notional.'
+    """
+    section = config["execution"]["liquidation"]
+    if section["enabled"]:
+        times = section["trigger_ratio"]
+        said = (
+            "Liquidation is on: all is closed once equity falls below "
+            f"{'' if times == 1 else f'{times:g} times '}the maintenance margin"
+        )
+    else:
+        said = "Liquidation is off: no position is closed by force, however far equity falls"
+    by_rates: dict[tuple[str, str], list[str]] = {}
+    for spec in instruments:
+        most = f"{1 / Decimal(spec['margin_init']):.4g}"
+        kept = percent(float(spec["margin_maint"]), 1)
+        by_rates.setdefault((most, kept), []).append(spec["instrument_id"])
+    each = [
+        f"leverage at most {most}, maintenance margin {kept} of notional"
+        + (f" on {', '.join(names)}" if len(by_rates) > 1 else "")
+        for (most, kept), names in by_rates.items()
+    ]
+    return "; ".join([said, *each]) + "."
+
+
+def beyond_display_sentence(beyond: float, traded: float) -> str:
+    """How much of the value traded found no displayed size, and whether that is too much.
+
+    >>> beyond_display_sentence(0.0, 100.0)
+    'No order took more than was displayed.'
+    >>> beyond_display_sentence(89.0, 100.0)
+    'Warning: 89\\xa0% of the value traded filled beyond the displayed size, at a price that no book \
+vouches for; trade smaller before believing the result.'
+    """
+    share = beyond / traded if traded else 0.0
+    if share == 0:
+        return "No order took more than was displayed."
+    filled = f"{percent(share, 0)} of the value traded filled beyond the displayed size"
+    if share <= MOST_BEYOND_DISPLAY:
+        return f"{filled}."
+    return (
+        f"Warning: {filled}, at a price that no book vouches for; trade smaller before believing the "
+        "result."
+    )
+
+
+def _bps(share: Decimal) -> str:
+    return f"{(share * 10_000).normalize():f}".replace("-", "−")
 
 
 def judge(net: float, inference: Mapping[str, Any]) -> tuple[Tone, str]:
@@ -276,16 +403,16 @@ def sharpe_sentence(inference: Mapping[str, Any], annual: float | None) -> str:
         return f"No Sharpe ratio: {inference['undefined'] or 'the returns do not vary'}."
     trials = inference["trials"]
     tried = (
-        "one set of parameters was tried, so nothing is deflated"
+        "One set of parameters was tried, so nothing is deflated"
         if trials == 1
-        else f"against the best that {trials:,} worthless sets would show by luck: "
-        f"{probability(inference['deflated'])}"
+        else f"The best of {trials:,} worthless sets would show less in "
+        f"{probability(inference['deflated'])} (DSR)"
     )
     if few := too_few(inference["observations"]):
         return f"No Sharpe ratio: {few}."
     return (
-        f"Sharpe ratio {number(annual)} a year (daily returns, 365 days); the probability that "
-        f"the true one is above zero is {probability(inference['probabilistic'])} ({tried})."
+        f"Sharpe ratio {number(annual)} a year (daily returns, 365 days); were the true one 0, "
+        f"{probability(inference['probabilistic'])} of samples this long would show less (PSR). {tried}."
     )
 
 
@@ -321,22 +448,36 @@ def refusal_name(reason: str) -> str:
 
     >>> refusal_name("stale_quote"), refusal_name("rejected: POST_ONLY LIMIT BUY order limit px of")
     ('stale_quote', 'rejected by the venue: post-only would have crossed')
+    >>> refusal_name("rejected: INITIAL_MARGIN_EXCEEDS_FREE_BALANCE: free")
+    'rejected by the venue: more margin than the account had free'
     """
-    if reason.startswith(f"{REJECTED}: POST_ONLY"):
-        return f"{REJECTED} by the venue: post-only would have crossed"
+    venue, _, code = reason.partition(": ")
+    if venue != REJECTED:
+        return reason
+    for begins, words in REJECTIONS.items():
+        if code.startswith(begins):
+            return f"{REJECTED} by the venue: {words}"
     return reason
 
 
 def _refusals(refusals: Mapping[str, int]) -> list[str]:
+    """How many entries gates and venue turned down, each with its most frequent reason.
+
+    >>> _refusals({"rejected by the venue: post-only would have crossed": 390, "rejected: ODD": 3})
+    ['393 orders were rejected, most often because of: post-only would have crossed.']
+    """
     gates = {g: n for g, n in refusals.items() if not g.startswith(REJECTED)}
+    venue = {r: n for r, n in refusals.items() if r.startswith(REJECTED)}
     sentences = []
     if gates:
         total, top = sum(gates.values()), max(gates, key=lambda g: (gates[g], g))
         entries = "1 entry" if total == 1 else f"{total:,} entries"
         sentences.append(f"Gates refused {entries}, most often {top}.")
-    if rejected := sum(refusals.values()) - sum(gates.values()):
+    if rejected := sum(venue.values()):
+        most = max(venue, key=lambda r: (venue[r], r)).partition(": ")[2]
         sentences.append(
-            f"{count(rejected, 'order')} {'was' if rejected == 1 else 'were'} rejected."
+            f"{count(rejected, 'order')} {'was' if rejected == 1 else 'were'} rejected, "
+            f"{'most often ' if len(venue) > 1 else ''}because of: {most}."
         )
     return sentences
 

@@ -8,7 +8,7 @@ the precision cannot hold is refused, never rounded. Time is `ts_init`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +34,14 @@ Precisions = tuple[int, int]
 
 MAX_DIGITS = 18
 """Decimal digits that always fit in int64."""
+
+
+class Precision(NamedTuple):
+    """Decimals of a column, what they are called, and those that the table's metadata has."""
+
+    name: str
+    decimals: int
+    of_table: int | None = None
 
 
 class Columns:
@@ -88,6 +96,27 @@ class Columns:
             )
         return [table[name] for name in wanted]
 
+    @classmethod
+    def _precisions(
+        cls, table: pa.Table, price_precision: int | None, size_precision: int | None
+    ) -> tuple[Precision, Precision]:
+        """Those of prices and of sizes: as given, else as the table's metadata has them."""
+        metadata = table.schema.metadata or {}
+        found = []
+        given = {"price_precision": price_precision, "size_precision": size_precision}
+        for name, wanted in given.items():
+            known = metadata.get(name.encode())
+            of_table = None if known is None else int(known)
+            decimals = of_table if wanted is None else wanted
+            if decimals is None:
+                raise InputError(
+                    f"{name} must be given for a table without it in its metadata (was None); "
+                    "take the precision of the instrument"
+                )
+            check_count(name, decimals, 0, "that of the instrument, 2")
+            found.append(Precision(name, decimals, of_table))
+        return found[0], found[1]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trades(Columns):
@@ -110,11 +139,19 @@ class Trades(Columns):
         _require("side", np.abs(self.side) == 1, "be +1 or -1")
 
     @classmethod
-    def from_catalog(cls, table: pa.Table, price_precision: int, size_precision: int) -> Self:
+    def from_catalog(
+        cls,
+        table: pa.Table,
+        price_precision: int | None = None,
+        size_precision: int | None = None,
+    ) -> Self:
         """From a table of `data/trades/<instrument id>`, at the precisions of the config.
 
+        Precisions that are not given are those of the table's own metadata, the instrument's.
+
         Raises:
-            InputError: no such table, or a value that the precision cannot hold; nothing is rounded.
+            InputError: no such table, none of the two precisions, or a value that the precision cannot
+                hold; nothing is rounded.
 
         >>> from decimal import Decimal
         >>> table = pa.table({
@@ -128,12 +165,13 @@ class Trades(Columns):
         (array([6000010]), array([2]), array([-1], dtype=int8))
         """
         ts_ns, price, size, side = cls._read(table, "price", "size", "aggressor_side")
+        prices_at, sizes_at = cls._precisions(table, price_precision, size_precision)
         return cls(
             times(ts_ns),
-            integers(price, price_precision),
-            integers(size, size_precision),
+            integers(price, prices_at),
+            integers(size, sizes_at),
             sides(side),
-            precisions=(price_precision, size_precision),
+            precisions=(prices_at.decimals, sizes_at.decimals),
         )
 
 
@@ -160,11 +198,19 @@ class Quotes(Columns):
         _require("ask_size_raw", self.ask_size_raw >= 0, "be at least 0")
 
     @classmethod
-    def from_catalog(cls, table: pa.Table, price_precision: int, size_precision: int) -> Self:
+    def from_catalog(
+        cls,
+        table: pa.Table,
+        price_precision: int | None = None,
+        size_precision: int | None = None,
+    ) -> Self:
         """From a table of `data/quotes/<instrument id>`, at the precisions of the config.
 
+        Precisions that are not given are those of the table's own metadata, the instrument's.
+
         Raises:
-            InputError: no such table, or a value that the precision cannot hold; nothing is rounded.
+            InputError: no such table, none of the two precisions, or a value that the precision cannot
+                hold; nothing is rounded.
 
         >>> from decimal import Decimal
         >>> price, size = [Decimal("60000.10")], [Decimal("0.002")]
@@ -177,13 +223,14 @@ class Quotes(Columns):
         """
         names = ("bid_price", "ask_price", "bid_size", "ask_size")
         ts_ns, bid, ask, bid_size, ask_size = cls._read(table, *names)
+        prices_at, sizes_at = cls._precisions(table, price_precision, size_precision)
         return cls(
             times(ts_ns),
-            integers(bid, price_precision),
-            integers(ask, price_precision),
-            integers(bid_size, size_precision),
-            integers(ask_size, size_precision),
-            precisions=(price_precision, size_precision),
+            integers(bid, prices_at),
+            integers(ask, prices_at),
+            integers(bid_size, sizes_at),
+            integers(ask_size, sizes_at),
+            precisions=(prices_at.decimals, sizes_at.decimals),
         )
 
 
@@ -214,18 +261,24 @@ class Bars(Columns):
         _require("volume_raw", self.volume_raw >= 0, "be at least 0")
 
     @classmethod
-    def from_catalog(cls, table: pa.Table, price_precision: int, size_precision: int) -> Self:
-        """From a table of `data/bars/<bar type>`."""
+    def from_catalog(
+        cls,
+        table: pa.Table,
+        price_precision: int | None = None,
+        size_precision: int | None = None,
+    ) -> Self:
+        """From a table of `data/bars/<bar type>`; precisions as of [Trades.from_catalog][]."""
         ts_ns, *prices, volume = cls._read(table, "open", "high", "low", "close", "volume")
-        open_, high, low, close = (integers(price, price_precision) for price in prices)
+        prices_at, sizes_at = cls._precisions(table, price_precision, size_precision)
+        open_, high, low, close = (integers(price, prices_at) for price in prices)
         return cls(
             times(ts_ns),
             open_,
             high,
             low,
             close,
-            integers(volume, size_precision),
-            precisions=(price_precision, size_precision),
+            integers(volume, sizes_at),
+            precisions=(prices_at.decimals, sizes_at.decimals),
         )
 
 
@@ -342,7 +395,7 @@ def times(column: pa.ChunkedArray) -> Ints:
     return _numpy(column.cast(pa.int64()))
 
 
-def integers(column: pa.ChunkedArray, precision: int) -> Ints:
+def integers(column: pa.ChunkedArray, precision: Precision) -> Ints:
     """A decimal column as int64 in units of 10^-precision, exactly.
 
     Raises:
@@ -350,16 +403,28 @@ def integers(column: pa.ChunkedArray, precision: int) -> Ints:
 
     >>> import pyarrow as pa
     >>> from decimal import Decimal
-    >>> integers(pa.chunked_array([pa.array([Decimal("71799.36")])]), 2)
-    array([7179936])
+    >>> sizes = pa.chunked_array([pa.array([Decimal("0.00025")])])
+    >>> integers(sizes, Precision("size_precision", 5))
+    array([25])
+    >>> integers(sizes, Precision("size_precision", 3, of_table=5))
+    Traceback (most recent call last):
+    phoenix_signals.errors.InputError: size_precision must be at least 5, which the values need (was 3); \
+the table's metadata says 5
     """
-    check_count("precision", precision, 0, "that of the instrument, 2")
+    name, digits, of_table = precision
     try:
-        decimals = column.cast(pa.decimal128(MAX_DIGITS, precision))
+        decimals = column.cast(pa.decimal128(MAX_DIGITS, digits))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        says = "has none" if of_table is None else f"says {of_table}"
+        needed = _decimals_needed(column)
+        if needed is not None and needed > digits:
+            raise InputError(
+                f"{name} must be at least {needed}, which the values need (was {digits}); the table's "
+                f"metadata {says}"
+            ) from error
         raise InputError(
-            f"values must have at most {precision} decimals and fit in {MAX_DIGITS} digits "
-            f"(was: {error}); take the precision of the instrument"
+            f"values must fit in {MAX_DIGITS} digits at {name} {digits} (was: {error}); the table's "
+            f"metadata {says}"
         ) from error
     parts = []
     for chunk in decimals.chunks:
@@ -371,6 +436,19 @@ def integers(column: pa.ChunkedArray, precision: int) -> Ints:
         # Two words per value, the low one first: 18 digits need only that one.
         parts.append(words[2 * chunk.offset : 2 * (chunk.offset + len(chunk)) : 2])
     return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+
+
+def _decimals_needed(column: pa.ChunkedArray) -> int | None:
+    """The fewest decimals that hold every value; None for values that are no decimals."""
+    if not pa.types.is_decimal(column.type):
+        return None
+    for digits in range(column.type.scale):
+        try:
+            column.cast(pa.decimal128(38, digits))
+        except pa.ArrowInvalid:
+            continue
+        return digits
+    return int(column.type.scale)
 
 
 def floats(column: pa.ChunkedArray) -> Floats:
