@@ -16,11 +16,13 @@ from phoenix_runner.executors import Inline
 from phoenix_runner.experiment import run_suite
 from phoenix_runner.fills import round_trips
 from phoenix_runner.report.bundle_files import read_bundle
-from phoenix_runner.research.decay import decay
+from phoenix_runner.research.decay import decay, family
+from phoenix_runner.research.decay_verdict import DecayStudy, decay_verdict
 from phoenix_runner.research.features import make_dataset, write_dataset
 from phoenix_runner.research.market import observed
-from phoenix_runner.research.studies import decay_verdict, run_decay, run_regimes
+from phoenix_runner.research.studies import run_decay, run_regimes
 from phoenix_runner.suite import Suite, suite_from
+from phoenix_runner.terminal import decay_table
 from phoenix_runner.variants import run_variants
 from small_catalog import (
     BAR_TYPE,
@@ -114,11 +116,13 @@ def test_observed_is_the_market_as_of_each_time(root: Path) -> None:
 
 def test_a_signal_that_leads_is_told_from_one_that_follows(root: Path, tmp_path: Path) -> None:
     # The price is a slow wave: what it did over the last minutes it goes on doing.
-    folder, found = run_decay(suite_over(root), signals=["fast"], draws=200)
-    rows = {(r.kind, r.horizon_ns): r for r in found["fast"]}
-    assert set(found) == {"fast"}
+    folder, study = run_decay(suite_over(root), signals=["fast"], draws=200)
+    rows = {(r.kind, r.horizon_ns): r for r in study.found["fast"].rows}
+    assert set(study.found) == {"fast"}
     assert rows["predictive", MINUTE].observations == 328
-    assert rows["contemporaneous", 15 * MINUTE].blocks >= 20
+    figures = json.loads((folder / "decay.json").read_text("utf-8"))
+    assert len(figures["signals"]["fast"]) == len(rows) == 6
+    assert figures["signals"]["fast"][0]["block_ns"] == rows["predictive", MINUTE].block_ns
     for name in ("decay.csv", "decay.json", "report.html", "bundle.sha256"):
         assert (folder / name).is_file()
     with pytest.raises(SuiteError, match="signal must be one of fast, slow"):
@@ -126,11 +130,11 @@ def test_a_signal_that_leads_is_told_from_one_that_follows(root: Path, tmp_path:
 
 
 def test_a_study_that_cannot_judge_says_so(root: Path) -> None:
-    folder, found = run_decay(
+    folder, study = run_decay(
         suite_over(root), signals=["fast"], draws=200, horizons_ns=[30 * 24 * HOUR]
     )
-    assert decay_verdict(found) == (
-        "Nothing can be judged: the moves fall into 0 blocks of the longest horizon, 20 needed; use a "
+    assert decay_verdict(study) == (
+        "Nothing can be judged: the moves fall into 0 blocks of 90 days, 20 needed; use a "
         "longer range or shorter horizons"
     )
     html = (folder / "report.html").read_text("utf-8")
@@ -140,10 +144,39 @@ def test_a_study_that_cannot_judge_says_so(root: Path) -> None:
     rng = np.random.default_rng(6)
     ts = MINUTE * np.arange(2000)
     mid = 100 + rng.normal(size=2000).cumsum() * 0.01
-    rows = decay(ts, rng.normal(size=2000), ts, mid, seed=0, draws=200)
-    assert "beyond chance" in decay_verdict({"noise": rows})
+    noise = decay(ts, rng.normal(size=2000), ts, mid, seed=0, draws=200)
     flat = decay(ts, np.ones(2000), ts, mid, seed=0, draws=200)
-    assert decay_verdict({"flat": flat}).endswith("or the moves after them, do not vary")
+    said = decay_verdict(DecayStudy({"noise": noise, "flat": flat}, family([noise, flat])))
+    assert said.endswith("beyond chance (3 comparisons)")
+    said = decay_verdict(DecayStudy({"flat": flat}, family([flat])))
+    assert said.endswith("or the moves after them, do not vary")
+
+
+def test_a_signal_that_was_never_known_is_one_sentence(root: Path) -> None:
+    suite = suite_over(root, strategy={"name": "probe_strategies:TELLER", "config": {}})
+    folder, study = run_decay(suite, draws=100)
+    assert (set(study.found), study.never_known) == ({"close"}, ["interest"])
+    page = (folder / "report.html").read_text("utf-8")
+    assert "never known in this range: interest; the suite replays QuoteTick, Bar" in page
+    assert "Decay of interest" not in page
+    with pytest.raises(NoDataError, match=r"must be known at some time \(never known .*: interest"):
+        run_decay(suite, signals=["interest"], draws=100)
+
+
+def test_the_terminal_has_a_row_per_signal(root: Path) -> None:
+    _, study = run_decay(suite_over(root), draws=200, horizons_ns=[MINUTE, 2 * MINUTE])
+    text = decay_table(study)
+    fast, slow = (
+        next(line for line in text.splitlines() if line.strip().startswith(name))
+        for name in ("fast", "slow")
+    )
+    for name, line in (("fast", fast), ("slow", slow)):
+        for row in study.found[name].rows[:2]:
+            assert f"{row.rank_ic.value:+.3f}" in line
+    assert "next 1m" in text
+    assert "of this row alone" in text
+    assert "8 rows in the report" in text
+    assert len(text.splitlines()) < 8
 
 
 def test_results_are_split_by_what_was_known_at_entry(

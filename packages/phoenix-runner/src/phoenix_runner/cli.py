@@ -251,14 +251,15 @@ def decay(
 ) -> None:
     """Say how well the signals of a SUITE order the returns that follow, and how fast that fades."""
     from phoenix_runner.remote_runs import with_local_output
-    from phoenix_runner.research.studies import decay_verdict, read_figures, run_decay
+    from phoenix_runner.research.decay_verdict import decay_verdict, never_known_sentence
+    from phoenix_runner.research.studies import read_figures, run_decay
     from phoenix_runner.suite import load_suite
     from phoenix_runner.terminal import decay_table
 
     loaded, remote = with_local_output(load_suite(suite, overrides))
     horizons_ns = _horizons(horizons)
     with _replay_progress(loaded, quiet) as progress:
-        folder, found = run_decay(
+        folder, study = run_decay(
             loaded, signals=signals, horizons_ns=horizons_ns, draws=draws, progress=progress
         )
     if remote is not None:
@@ -266,8 +267,10 @@ def decay(
     if as_json:
         _print_json({"folder": str(folder), "decay": read_figures(folder / "decay.json")})
     elif not quiet:
-        click.echo(decay_table(found), nl=False)
-        click.echo(decay_verdict(found))
+        click.echo(decay_table(study), nl=False)
+        if study.never_known:
+            click.echo(never_known_sentence(study))
+        click.echo(decay_verdict(study))
         click.echo(f"report: {folder / 'report.html'}")
 
 

@@ -16,9 +16,10 @@ from rich.table import Column, Table
 
 from phoenix_runner.bundle import read_json
 from phoenix_runner.experiment import Published
-from phoenix_runner.report.wording import bounds, count, date, refusal_name, too_few
+from phoenix_runner.report.wording import bounds, count, date, duration, refusal_name, too_few
 from phoenix_runner.research.costs import cost_row
-from phoenix_runner.research.decay import DecayRow, Estimate
+from phoenix_runner.research.decay import Estimate
+from phoenix_runner.research.decay_verdict import DecayStudy
 from phoenix_runner.research.labels import horizon_name
 from phoenix_runner.research.lookahead import CutCheck, WarmupRow
 from phoenix_runner.research.regimes import RegimeTable
@@ -273,25 +274,35 @@ def contest_table(done: Mapping[str, Published]) -> str:
     return warning + _render(table)
 
 
-def decay_table(found: Mapping[str, Sequence[DecayRow]]) -> str:
-    """IC and hit rate by signal, direction and horizon."""
-    table = _table("signal", "move", "horizon", "observations", "rank IC", "linear IC", "hit rate")
-    for name, rows in found.items():
-        for row in rows:
-            move = "after" if row.kind == "predictive" else "before"
-            table.add_row(
-                name, move, horizon_name(row.horizon_ns), f"{row.observations:,}",
-                *(_interval(e) for e in (row.rank_ic, row.linear_ic, row.hit_rate)),
-            )  # fmt: skip
-    return _render(table)
+def decay_table(study: DecayStudy) -> str:
+    """Rank IC with the move after each signal by horizon; one row per signal, the rest counted."""
+    horizons = list(dict.fromkeys(r.horizon_ns for d in study.found.values() for r in d.rows))
+    table = _table("signal", "blocks", *(f"next {horizon_name(h)}" for h in horizons))
+    for name, found in study.found.items():
+        ahead = {r.horizon_ns: r for r in found.rows if r.kind == "predictive"}
+        most = max(ahead.values(), key=lambda r: r.blocks)
+        table.add_row(
+            name,
+            f"{most.blocks} of {duration(most.block_ns / 1e9)}",
+            *(_reach(ahead[h].rank_ic, study.family.beyond_chance(ahead[h])) for h in horizons),
+        )
+    limit = study.family
+    return (
+        _render(table)
+        + f"rank IC, ± {limit.confidence:.0%} interval of this row alone; * stands out among all "
+        f"{count(limit.comparisons, 'comparison')}\n"
+        + f"{study.rows} rows in the report: also linear IC, same signs, and moves before the signal\n"
+    )
 
 
-def _interval(estimate: Estimate) -> str:
+def _reach(estimate: Estimate, stands_out: bool | None) -> str:
     if estimate.value is None:
         return "undefined"
     if estimate.low is None or estimate.high is None:
         return f"{estimate.value:+.3f}"
-    return f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
+    # The wider side: an interval is cut where a correlation ends.
+    reach = max(estimate.value - estimate.low, estimate.high - estimate.value)
+    return f"{estimate.value:+.3f} ±{reach:.3f}{'*' if stands_out else ''}"
 
 
 def regime_tables(tables: Sequence[RegimeTable]) -> str:

@@ -21,9 +21,17 @@ from numpy.typing import NDArray
 from phoenix_runner.report.charts import gross_to_net_chart, legend, slug
 from phoenix_runner.report.drawing import BLUE, INK, ORANGE, SOFT, draw, wrapped
 from phoenix_runner.report.page import Chart, Detail, Page, Section, Table, Tone, Verdict, render
-from phoenix_runner.report.wording import CANNOT_TELL, bounds, money, number, percent
+from phoenix_runner.report.wording import (
+    CANNOT_TELL,
+    bounds,
+    count,
+    duration,
+    money,
+    number,
+    percent,
+)
 from phoenix_runner.research.costs import CostRow
-from phoenix_runner.research.decay import DecayRow, Estimate
+from phoenix_runner.research.decay import Decay, DecayRow, Estimate, Family
 from phoenix_runner.research.labels import horizon_name
 from phoenix_runner.research.regimes import RegimeTable
 
@@ -67,40 +75,49 @@ def write_study(
     return path
 
 
-def decay_section(signal: str, rows: Sequence[DecayRow], *, confidence: float = 0.95) -> Section:
-    """IC and hit rate by horizon, with intervals; what happened kept apart from what followed."""
-    blocks: list[Chart | Table] = [
+def decay_section(signal: str, found: Decay, limit: Family, *, confidence: float = 0.95) -> Section:
+    """IC and same signs by horizon, with intervals; what happened kept apart from what followed."""
+    rows = found.rows
+    charts: list[Chart | Table] = [
         _decay_chart(
             slug("ic", signal), f"Rank correlation of {signal} with the mid's move", rows,
             lambda r: r.rank_ic, "rank correlation (−1 to 1)", 0.0, confidence,
         ),
-        _decay_chart(
-            slug("hits", signal), f"Hit rate of {signal}", rows, lambda r: r.hit_rate,
-            "share with the right sign (0 to 1)", 0.5, confidence,
-        ),
-        Table(
-            "Figures",
-            f"Intervals at {percent(confidence, 0)} from blocks of time drawn with replacement.",
-            ["move", "horizon", "observations", "blocks", "rank IC", "linear IC", "hit rate"],
-            [
-                [
-                    "after (predictive)" if r.kind == "predictive" else "before (contemporaneous)",
-                    horizon_name(r.horizon_ns),
-                    f"{r.observations:,}",
-                    f"{r.blocks:,}",
-                    _interval(r.rank_ic),
-                    _interval(r.linear_ic),
-                    _interval(r.hit_rate),
-                ]
-                for r in rows
-            ],
-        ),
     ]  # fmt: skip
+    if any(r.same_sign.value is not None for r in rows):
+        charts.append(
+            _decay_chart(
+                slug("signs", signal), f"Moves with the sign of {signal}", rows,
+                lambda r: r.same_sign, "share of same sign (0 to 1)", 0.5, confidence,
+            )
+        )  # fmt: skip
+    blocks = duration(rows[0].block_ns / 1e9)
+    table = Table(
+        "Figures",
+        f"Intervals at {percent(confidence, 0)}, each of its row alone, from blocks of {blocks} drawn "
+        f"with replacement. Stands out: among all {count(limit.comparisons, 'comparison')} of this "
+        "study. Same sign: of signals that take both.",
+        ["move", "horizon", "observations", "blocks", "rank IC", "stands out", "linear IC",
+         "same sign"],
+        [
+            [
+                "after (predictive)" if r.kind == "predictive" else "before (contemporaneous)",
+                horizon_name(r.horizon_ns),
+                f"{r.observations:,}",
+                f"{r.blocks:,}",
+                _interval(r.rank_ic),
+                {True: "yes", False: "no", None: "–"}[limit.beyond_chance(r)],
+                _interval(r.linear_ic),
+                _interval(r.same_sign),
+            ]
+            for r in rows
+        ],
+    )  # fmt: skip
     return Section(
         f"Decay of {signal}",
         "Only the move after the signal could be traded. The move before it says what the signal "
         "describes.",
-        blocks,
+        [*charts, table],
     )
 
 
@@ -268,7 +285,8 @@ def _decay_chart(
 
     return draw(
         name, title,
-        f"Bars are {percent(confidence, 0)} intervals. One that crosses the line shows nothing.",
+        f"Bars are {percent(confidence, 0)} intervals, each of its point alone. One that crosses the "
+        "line shows nothing; of many, some miss it by luck.",
         paint, height=300, half=True,
     )  # fmt: skip
 
