@@ -22,7 +22,7 @@ from phoenix_runner.research.features import make_dataset, write_dataset
 from phoenix_runner.research.market import observed
 from phoenix_runner.research.studies import run_decay, run_regimes
 from phoenix_runner.suite import Suite, suite_from
-from phoenix_runner.terminal import decay_table
+from phoenix_runner.terminal import decay_table, regime_tables
 from phoenix_runner.variants import run_variants
 from small_catalog import (
     BAR_TYPE,
@@ -184,8 +184,13 @@ def test_results_are_split_by_what_was_known_at_entry(
 ) -> None:
     monkeypatch.setattr("phoenix_runner.report.writing.write_report", lambda folder: folder)
     done = run_suite(suite_over(root, strategy={"config": {"fast_bars": 2, "slow_bars": 5}}))
-    folder, tables = run_regimes(done.folder)
+    folder, tables, missing = run_regimes(done.folder)
     assert [t.variable for t in tables] == ["spread", "volatility"]
+    assert set(missing) == {"toxicity", "funding"}
+    text = regime_tables(tables, missing)
+    assert "toxicity: not recorded by this run; a strategy that records vpin" in text
+    assert "toxicity: not recorded by this run" in (folder / "report.html").read_text("utf-8")
+    assert min(row.count for table in tables for row in table.rows) > 0
     trips = done.summary["figures"]["trades"]["count"]
     for table in tables:
         assert sum(row.count for row in table.rows) + table.unknown == trips
@@ -208,6 +213,11 @@ def test_a_rate_holds_for_the_trips_that_begin_after_it(
     assert funding.unknown == 0
     trips = done.summary["figures"]["trades"]["count"]
     assert sum(row.count for row in funding.rows) == trips > 5
+    # One rate for all is no way to split them: a sentence, not a row of nothing.
+    text = regime_tables([funding], {})
+    assert text == (
+        f"funding (bps an interval) was 2 at the entry of all {trips} round trips: nothing to split by\n"
+    )
 
 
 def test_each_instruments_trips_are_split_by_its_own_market(
@@ -233,9 +243,10 @@ def test_each_instruments_trips_are_split_by_its_own_market(
         assert len(own) > 5
         assert sum(row.count for row in spread.rows) + spread.unknown == len(own)
         assert sum(row.total for row in spread.rows) == pytest.approx(sum(own), abs=1e-6)
-    # 0.03 on 30 to 40 is 7.5 to 10 bps; BTC's spreads are a hundredth of that.
-    assert all(7 < row.low < 11 for row in tables[f"spread of {other}"].rows[1:])
-    assert all(row.low < 1 for row in tables[f"spread of {INSTRUMENT}"].rows[1:])
+    # 0.03 is 30 ticks at every price, from 7.5 to 10 bps of it; BTC's spreads are one tick and five.
+    constant = tables[f"spread of {other}"]
+    assert (constant.constant, constant.unit, len(constant.rows)) == (30.0, "ticks", 1)
+    assert [row.low for row in tables[f"spread of {INSTRUMENT}"].rows] == [-math.inf, 5.0]
 
 
 def test_regimes_are_of_one_whole_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

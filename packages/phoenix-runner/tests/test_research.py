@@ -248,6 +248,15 @@ def test_regimes_lose_no_result(pairs: list[tuple[float, int]]) -> None:
     assert sum(r.total for r in table.rows) == pytest.approx(sum(results), abs=1e-9)
 
 
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=40))
+def test_no_regime_of_the_sample_is_empty(states: list[int]) -> None:
+    ts = list(range(len(states)))
+    table = split_by_regime("x", ts, [1.0] * len(ts), ts, [float(s) for s in states], max_age_ns=1)
+    assert min(row.count for row in table.rows) > 0
+    assert len(table.rows) == min(len(table.rows), len(set(states)))
+    assert (len(table.rows) == 1) == (table.constant is not None) == (len(set(states)) == 1)
+
+
 def test_regime_refusals() -> None:
     for wrong in ({"edges": [2.0, 1.0]}, {"quantiles": [1.5]}):
         with pytest.raises(RegimeError):

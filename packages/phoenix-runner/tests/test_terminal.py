@@ -53,7 +53,7 @@ def test_open_ends_of_regimes_are_words() -> None:
     table = split_by_regime(
         "spread", [1, 2], [1.0, -1.0], [1, 2], [0.5, 3.0], max_age_ns=1, edges=[1.0, 2.0]
     )
-    text = regime_tables([table])
+    text = regime_tables([table], {})
     assert "inf" not in text
     assert all(words in text for words in ("below 1", "1 to 2", "2 and above"))
 

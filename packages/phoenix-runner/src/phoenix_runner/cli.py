@@ -287,11 +287,11 @@ def regimes(run_name: str, runs_dir: str, catalog: str | None, as_json: bool, qu
     from phoenix_runner.research.studies import read_figures, run_regimes
     from phoenix_runner.terminal import regime_tables
 
-    folder, tables = run_regimes(find_run(run_name, runs_folder(runs_dir)), catalog)
+    folder, tables, missing = run_regimes(find_run(run_name, runs_folder(runs_dir)), catalog)
     if as_json:
-        _print_json({"folder": str(folder), "regimes": read_figures(folder / "regimes.json")})
+        _print_json({"folder": str(folder), **read_figures(folder / "regimes.json")})
     elif not quiet:
-        click.echo(regime_tables(tables), nl=False)
+        click.echo(regime_tables(tables, missing), nl=False)
         click.echo(f"report: {folder / 'report.html'}")
 
 

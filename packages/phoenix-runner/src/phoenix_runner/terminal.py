@@ -22,7 +22,7 @@ from phoenix_runner.research.decay import Estimate
 from phoenix_runner.research.decay_verdict import DecayStudy
 from phoenix_runner.research.labels import horizon_name
 from phoenix_runner.research.lookahead import CutCheck, WarmupRow
-from phoenix_runner.research.regimes import RegimeTable
+from phoenix_runner.research.regimes import RegimeTable, constant_sentence
 
 RESULTS = {
     **{
@@ -305,10 +305,13 @@ def _reach(estimate: Estimate, stands_out: bool | None) -> str:
     return f"{estimate.value:+.3f} ±{reach:.3f}{'*' if stands_out else ''}"
 
 
-def regime_tables(tables: Sequence[RegimeTable]) -> str:
-    """Results of round trips by each regime variable."""
+def regime_tables(tables: Sequence[RegimeTable], missing: Mapping[str, str]) -> str:
+    """Results of round trips by each regime variable, and which variables there are not."""
     text = ""
     for found in tables:
+        if found.constant is not None:
+            text += f"{constant_sentence(found)}\n"
+            continue
         table = _table(
             f"{found.variable} at entry ({found.unit})", "trips", "total", "mean", "with a gain"
         )
@@ -321,7 +324,7 @@ def regime_tables(tables: Sequence[RegimeTable]) -> str:
         text += _render(table)
         if found.unknown:
             text += f"{found.unknown} round trips had no known {found.variable}\n"
-    return text
+    return text + "".join(f"{name}: {why}\n" for name, why in missing.items())
 
 
 def lookahead_text(checks: Sequence[CutCheck], warmups: Sequence[WarmupRow]) -> str:

@@ -33,7 +33,7 @@ from phoenix_runner.report.wording import (
 from phoenix_runner.research.costs import CostRow
 from phoenix_runner.research.decay import Decay, DecayRow, Estimate, Family
 from phoenix_runner.research.labels import horizon_name
-from phoenix_runner.research.regimes import RegimeTable
+from phoenix_runner.research.regimes import RegimeTable, constant_sentence
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,9 @@ def decay_section(signal: str, found: Decay, limit: Family, *, confidence: float
 def regime_section(table: RegimeTable, *, currency: str) -> Section:
     """Results of round trips by the state of the market when they began."""
     unit = table.unit
+    if table.constant is not None:
+        sentence = constant_sentence(table)
+        return Section(table.variable.capitalize(), f"{sentence[0].upper()}{sentence[1:]}.", [])
     names = [bounds(r.low, r.high) for r in table.rows]
 
     def paint(axes: Axes, _: bool) -> None:

@@ -172,12 +172,17 @@ def _flat(row: DecayRow, limit: Family) -> dict[str, Any]:
     return values
 
 
-def run_regimes(folder: Path, catalog: str | None = None) -> tuple[Path, list[RegimeTable]]:
+def run_regimes(
+    folder: Path, catalog: str | None = None
+) -> tuple[Path, list[RegimeTable], dict[str, str]]:
     """Results of a finished run's round trips by spread, volatility, toxicity and funding.
 
     Spread comes from the catalog's quotes, volatility from the marks of the hour before, toxicity
     from the run's signal trace (if it recorded one with a `vpin`), funding from the catalog; what is
-    not there is left out. With several instruments each has its own tables, `<variable> of
+    not there is in the third part of the answer, with the reason. Spread is counted in ticks: the same
+    ticks are fewer bps of a higher price.
+
+    With several instruments each has its own tables, `<variable> of
     <instrument>`. `catalog` replaces the path at which the run saw its catalog. Writes `regimes-<id>`
     beside the run. Raises BundleError for a bundle whose files were changed.
     """
@@ -195,13 +200,18 @@ def run_regimes(folder: Path, catalog: str | None = None) -> tuple[Path, list[Re
     moved = [] if catalog is None else [f"catalog.path={catalog}"]
     suite = load_suite(folder / "config_resolved.yaml", moved)
     tables = []
+    missing: dict[str, str] = {}
     for instrument_id in suite.instruments:
         own = [t for t in trips if t.instrument_id == instrument_id]
         if not own:
             continue
-        for name, unit, times, values, age in _variables(suite, run, folder, own):
+        of = "" if len(suite.instruments) == 1 else f" of {instrument_id}"
+        known = _variables(suite, run, folder, own)
+        named = {variable[0] for variable in known}
+        missing |= {f"{name}{of}": why for name, why in NOT_KNOWN.items() if name not in named}
+        for name, unit, times, values, age in known:
             table = split_by_regime(
-                name if len(suite.instruments) == 1 else f"{name} of {instrument_id}",
+                f"{name}{of}",
                 [t.entry_ns for t in own],
                 [float(t.net) for t in own],
                 times,
@@ -219,7 +229,10 @@ def run_regimes(folder: Path, catalog: str | None = None) -> tuple[Path, list[Re
         files = BundleFiles()
         rows = [{"variable": t.variable, **asdict(r)} for t in tables for r in t.rows]
         files.csv("regimes.csv", list(rows[0]), rows)
-        files.json("regimes.json", json_ready([asdict(t) for t in tables]))
+        files.json(
+            "regimes.json",
+            json_ready({"missing": missing, "regimes": [asdict(t) for t in tables]}),
+        )
         bundle.write(files.content)
         currency = run.record.currency
         sections: list[Section] = [regime_section(table, currency=currency) for table in tables]
@@ -228,13 +241,25 @@ def run_regimes(folder: Path, catalog: str | None = None) -> tuple[Path, list[Re
             title=f"Regimes of {run.strategy} on {', '.join(run.instrument_ids)}",
             subtitle=f"{format_utc(run.record.start_ns)} to {format_utc(run.record.end_ns)} (excluded)",
             headline=f"{len(trips)} round trips by the state of the market when they began",
-            sentences=["Differences within two standard errors are not told from chance."],
+            sentences=[
+                "Differences within two standard errors are not told from chance.",
+                *(f"{name}: {why}." for name, why in missing.items()),
+            ],
             sections=sections,
             caveats=execution_sentences(run.config),
         )
         bundle.publish()
-    return target, tables
+    return target, tables, missing
 
+
+NOT_KNOWN = {
+    "spread": "not known, the run replayed no quotes",
+    "volatility": f"not known, the run has no {VOLATILITY_WINDOW} minutes of marks",
+    "toxicity": "not recorded by this run; a strategy that records vpin (phoenix, toxicity_volatility) "
+    "does with --set trace.signals=true",
+    "funding": "not known, the catalog has no rates of that time",
+}
+"""Why a variable that results could be split by is not there."""
 
 type _Variable = tuple[str, str, Any, Any, int]
 """Name, unit, times, values and the greatest age of a regime variable."""
@@ -249,7 +274,9 @@ def _variables(
     entries = [t.entry_ns for t in trips]
     if "QuoteTick" in suite.config.data.include:
         market = observed(suite, instrument_id, entries)
-        found.append(("spread", "bps", market.ts_ns, market.spread_bps, NS_PER_MINUTE))
+        tick = float(suite.instruments[instrument_id].price_increment)
+        ticks = np.round(market.spread_bps * market.mid / 1e4 / tick, 6)
+        found.append(("spread", "ticks", market.ts_ns, ticks, NS_PER_MINUTE))
     marks = run.marks[instrument_id]
     moves = np.diff(np.log(marks.mark))
     squares = np.convolve(moves**2, np.ones(VOLATILITY_WINDOW), mode="valid")
