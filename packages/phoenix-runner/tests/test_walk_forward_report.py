@@ -40,6 +40,7 @@ def test_returns_compound_over_folds_and_costs_add_up(folder: Path) -> None:
     whole = np.prod([1 + f["return"] for f in found["folds"]]) - 1
     assert found["equity"]["return"] == pytest.approx(whole)
     assert found["range"]["days"] == 6
+    assert found["drawdown"]["maximum"] >= max(f["drawdown"] for f in found["folds"]) > 0
     parts = found["attribution"]
     each = [float(parts[k]) for k in ("gross", "fees", "spread", "funding")]
     assert sum(each) == pytest.approx(float(parts["net"]))

@@ -268,6 +268,20 @@ def engines(quotes: Quotes, trades: Trades) -> None:
         )
         report(f"streaming LPI, {what}s alone", engine_s / alone_s, 3, True)
         print(f"  of which the floor {floor_s / alone_s:.1f} x")
+    # No quote was known, so no trade lay beyond one. Now all do, and time stands still.
+    now, quote = 86_400 * SECOND_NS, (2_000_000, 2_000_010, 5, 5)
+    sides = [(1_999_990, 1, -1), (2_000_020, 1, 1)]
+    alone = [(now + i, *sides[i % 2]) for i in range(SAMPLE)]
+
+    def beyond() -> Job:
+        engine = LpiEngine(CONFIG)
+        engine.on_quote(now - 1, *quote)
+        return calls(engine.on_trade, alone)
+
+    engine_s, alone_s = best_prepared(
+        beyond, lambda: calls(Empty().on_trade, alone), rounds=4 * ROUNDS
+    )
+    print(f"  a trade beyond the touch: {engine_s / alone_s:.1f} x")
 
     print(
         f"  an event of the day, buckets, depth and funding included: {stream_s / empty_s:.1f} x"

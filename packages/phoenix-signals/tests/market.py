@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import numpy as np
@@ -36,6 +37,12 @@ class Market:
                 part.before(int(np.searchsorted(part.ts_ns, ts_ns, side="right")))
                 for part in (*self.columns(), self.bars)
             )
+        )
+
+    def moved(self, by_ns: int) -> Market:
+        """The same events at another time."""
+        return Market(
+            *(replace(part, ts_ns=part.ts_ns + by_ns) for part in (*self.columns(), self.bars))
         )
 
 
@@ -101,13 +108,19 @@ def random_market(
 
 def replay(engine, market: Market, price_scale: int = 1, size_scale: int = 1) -> list:
     """Feed an engine in replay order; all records that it emits."""
-    found = []
+    found = [r for step in steps(engine, market, price_scale, size_scale) for r in step]
+    assert engine.maybe_emit() is None, "a record waits although no call said so"
+    return found
+
+
+def steps(engine, market: Market, price_scale: int = 1, size_scale: int = 1) -> Iterator[list]:
+    """Feed an engine in replay order; after each event the records that it brought."""
     for _, _, call, arguments in _events(engine, market, price_scale, size_scale):
+        found = []
         if call(*arguments):
             while (record := engine.maybe_emit()) is not None:
                 found.append(record)
-    assert engine.maybe_emit() is None, "a record waits although no call said so"
-    return found
+        yield found
 
 
 def _events(engine, market: Market, p: int, s: int):

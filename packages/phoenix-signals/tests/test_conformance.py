@@ -8,6 +8,7 @@ parameter set of EXAMPLES.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import inspect
 import math
 import pickle
@@ -15,6 +16,7 @@ import re
 
 import numpy as np
 import pytest
+from market import SECOND, random_market, steps
 from phoenix_signals import conformance, registry
 from phoenix_signals.clocks import Clock
 from phoenix_signals.conformance import (
@@ -54,6 +56,8 @@ WINDOWS = ("window_count", "window_bars", "window_returns", "window_ns", "lookba
 REFUSED_AT_ONE = re.compile(r".*window_(count|bars|buckets|returns|rows|sessions)|lookback_bars")
 REFUSED_AT_ZERO = re.compile(r"half_life.*|bucket_raw|interval_ns|window_ns|tick_size")
 
+ENGINES = [e for e in registry.installed() if "config" in e.parameters]
+every_engine = pytest.mark.parametrize("entry", ENGINES, ids=[e.id for e in ENGINES])
 every_signal = pytest.mark.parametrize("entry", ENTRIES, ids=[e.id for e in ENTRIES])
 
 
@@ -99,6 +103,22 @@ def test_docstring_has_every_section(entry):
     missing = [s for s in SECTIONS if not re.search(rf"^{s}:", text, re.MULTILINE)]
     assert not missing, f"docstring of {entry.signal.__name__} lacks {missing}"
     assert ">>>" in text, "the example must run as a doctest"
+
+
+@every_engine
+def test_a_config_of_another_kind_is_refused(entry):
+    """Streaming and batch name the kind they want, whatever they are given instead."""
+    wanted = type(entry.signal.EXAMPLES[0]["config"])
+    batched = twin(entry.signal)
+    given = inspect.signature(batched).parameters.values()
+    columns = [None for p in given if p.kind is p.POSITIONAL_OR_KEYWORD]
+    others = [e.signal.EXAMPLES[0]["config"] for e in ENGINES if e is not entry]
+    for wrong in ({"price_precision": 2}, None, wanted, *others):
+        told = rf"config must be of type {wanted.__name__} \(was {type(wrong).__name__}\); make it"
+        with pytest.raises(ParameterError, match=told):
+            entry.signal(wrong)
+        with pytest.raises(ParameterError, match=told):
+            batched(*columns, config=wrong)
 
 
 @every_signal
@@ -282,6 +302,50 @@ def test_memory_is_bounded(entry):
             assert most[4] > most[2], "no exception any more: take it out of GROWING"
         else:
             assert most[4] <= most[2], (parameters, most)
+
+
+ENDLESS = {"toxicity_volatility_engine"}
+"""Engines with a history without a window among their parts."""
+
+
+@every_engine
+def test_memory_of_an_engine_is_bounded(entry):
+    """The same minute again and again: once windows are full, the state grows no more.
+
+    Only histories that an engine says it keeps may grow; they are counted apart.
+    """
+    market, cycles = random_market(13, seconds=60.0, events=600), 6
+    for parameters in examples(entry):
+        config = parameters["config"]
+        windows = [f.name for f in dataclasses.fields(config) if REFUSED_AT_ONE.fullmatch(f.name)]
+        short = dict.fromkeys(windows, 8)
+        engine = entry.signal(dataclasses.replace(config, z_min_count=5, **short))
+        most, endless = [0] * cycles, [0] * cycles
+        for cycle in range(cycles):
+            later = market.moved(cycle * 60 * SECOND)
+            for i, _ in enumerate(steps(engine, later)):
+                if cycle in (3, 5) and i % 11 == 0:  # a snapshot costs far more than an event
+                    bounded, growing = parted(engine.snapshot()["state"])
+                    most[cycle] = max(most[cycle], leaves(bounded))
+                    endless[cycle] = max(endless[cycle], leaves(growing))
+        assert most[5] <= most[3], (parameters, most)
+        assert (endless[5] > endless[3]) == (entry.id in ENDLESS), (parameters, endless)
+
+
+def parted(state) -> tuple[list, list]:
+    """A state without the estimators that keep all history, and the states of these."""
+    bounded, growing = [], []
+    for value in state.values() if isinstance(state, dict) else state:
+        if not isinstance(value, dict | list):
+            bounded.append(value)
+        elif isinstance(value, dict) and value.get("id") in GROWING:
+            windowed = value["parameters"].get("window_count") is not None
+            (bounded if windowed else growing).append(value["state"])
+        else:
+            below = parted(value)
+            bounded += below[0]
+            growing += below[1]
+    return bounded, growing
 
 
 def check_refusal(entry, parameters, change):

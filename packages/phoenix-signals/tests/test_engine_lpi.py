@@ -471,6 +471,34 @@ def test_the_short_way_refuses_at_once_what_it_would_add():
             assert engine.snapshot() == before, row
 
 
+@pytest.mark.parametrize("eta_bps", [0.0, 5.0])
+@pytest.mark.parametrize("side", [1, -1])
+def test_a_fraction_is_refused_where_it_would_be_added(side, eta_bps):
+    """The short way takes a print beyond the touch in integers alone, of Python or numpy."""
+    price, size = (2_000_000, 2_100_000)[side > 0] + side * 10_000, 3
+    for shift in (0, 1):  # at the time of the last quote, and behind it
+        engine = LpiEngine(lpi_config(eta_bps=eta_bps))
+        feed(engine, ("quote", START, 2_000_000, 2_100_000, 5, 5),
+             ("quote", START + 1, 2_000_000, 2_100_000, 5, 5))  # fmt: skip
+        before = engine.snapshot()
+        for bad in ((price + 0.5, size), (float(price), size), (price, 2.5), (price, 3.0)):
+            with pytest.raises(InputError, match="must be an integer"):
+                feed(engine, ("trade", START + 1 + shift, *bad, side))
+            assert engine.snapshot() == before, bad
+        feed(engine, ("trade", START + 1 + shift, np.int64(price), np.int64(size), side))
+        feed(engine, ("trade", START + 1 + shift, price, size, side))
+        name = "_buy_impulse" if side > 0 else "_sell_impulse"
+        assert engine.snapshot()["state"][name] == 2 * price * size
+
+
+def test_a_sale_for_nothing_is_refused_before_there_is_a_quote():
+    engine = LpiEngine(lpi_config())
+    feed(engine, ("trade", START, 1, 5, -1))
+    for price in (0, -1):
+        with pytest.raises(InputError, match="price_raw must be an integer of at least 1"):
+            feed(engine, ("trade", START + 1, price, 5, -1))
+
+
 @pytest.mark.parametrize("use_depth", [True, False])
 def test_a_quote_that_cannot_be_never_reaches_a_number(use_depth):
     """Refused at once, or by the first event that would use it, under its own name."""

@@ -83,6 +83,7 @@ def summarize(record: RunRecord) -> dict[str, Any]:
     fall = drawdown(ts, equity, start_ns=record.start_ns, starting_equity=start)
     traded = sum((f.quantity * f.price for f in record.fills), Decimal(0))
     days = (record.end_ns - record.start_ns) / DAY_NS
+    without_data = days_without_data(record)
     alive = equity[equity > 0]
     mean_equity = float(alive.mean()) if alive.size else start
     trips = round_trips(record.fills, record.funding)
@@ -96,6 +97,7 @@ def summarize(record: RunRecord) -> dict[str, Any]:
             "start_utc": format_utc(record.start_ns),
             "end_utc": format_utc(record.end_ns),
             "days": days,
+            "days_without_data": without_data,
         },
         "equity": {
             "currency": record.currency,
@@ -135,7 +137,9 @@ def summarize(record: RunRecord) -> dict[str, Any]:
                 sum(f.maker for f in record.fills) / len(record.fills) if record.fills else None
             ),
             "traded_notional": str(traded),
-            "turnover_per_day": turnover_per_day(float(traded), mean_equity, days),
+            "turnover_per_day": turnover_per_day(
+                float(traded), mean_equity, (days - without_data) or days
+            ),
             **asdict(exposure(equity, record.net_notional, record.gross_notional)),
         },
         "trades": asdict(trade_statistics(trips)),
@@ -151,6 +155,13 @@ def summarize(record: RunRecord) -> dict[str, Any]:
     }
     ready: dict[str, Any] = json_ready(found)
     return ready
+
+
+def days_without_data(record: RunRecord) -> int:
+    """UTC days of the range that have no sample: no market data came on them."""
+    ts = np.asarray(record.ts_ns, dtype=np.int64)
+    sampled = np.unique((ts[ts > record.start_ns] - 1) // DAY_NS).size
+    return (record.end_ns - 1) // DAY_NS - record.start_ns // DAY_NS + 1 - int(sampled)
 
 
 def json_ready(value: Any) -> Any:

@@ -19,8 +19,11 @@ NUMBER_MAX: Final = 1e100
 TIME_MAX: Final = 2**63 - 1
 """Last time that int64 nanoseconds can name."""
 
-RAW_MAX: Final = 2**255 - 1
-"""Largest integer in raw units: a product of two of NautilusTrader's, which have 128 bits."""
+RAW_BITS: Final = 255
+"""Bits of the largest integer in raw units: a product of two of NautilusTrader's, which have 128."""
+
+RAW_MAX: Final = 2**RAW_BITS - 1
+"""Largest integer in raw units."""
 
 
 class SignalsError(PhoenixError, ValueError):
@@ -190,6 +193,22 @@ typical: 60
             f"{name} must be a finite number above 0 (was {value!r}); typical: {typical}"
         )
     return value
+
+
+def check_config[Config](config: object, kind: type[Config]) -> Config:
+    """Return the config of an engine when it is of the engine's own kind.
+
+    >>> check_config({"price_precision": 2}, Exception)
+    Traceback (most recent call last):
+    phoenix_signals.errors.ParameterError: config must be of type Exception (was dict); make it with \
+Exception(...)
+    """
+    if not isinstance(config, kind):
+        raise ParameterError(
+            f"config must be of type {kind.__name__} (was {type(config).__name__}); "
+            f"make it with {kind.__name__}(...)"
+        )
+    return config
 
 
 def check_windows(config: Any, *names: str) -> None:

@@ -34,6 +34,9 @@ What the seam does for it
 - **Warm-up.** Callbacks run from the first event; orders that open or increase a position leave
   only while `control.may_trade(now)`. `submit` returns None otherwise. So a policy should decide
   by state ("I want to be long"), not by the one event of a crossing.
+- **Gaps.** In a gap of the data (`control.longest_silence_ns` without a quote or trade) no order leaves,
+  closing ones included: it would fill at a price that is long gone. `submit` returns None and counts
+  `no_data`.
 - **Rules.** Quantities go down to whole lots and prices to the increment; what is too small is
   refused, counted and not sent.
 - **Books.** `self.ledger` holds every order by client order id and the position from fills. One
@@ -280,6 +283,9 @@ class PhoenixStrategy[S: StrategySettings](GuardedCallbacks, Strategy):
         if not intent.reduce_only and not self.control.may_trade(self.clock.timestamp_ns()):
             self.refuse("not_trading")
             return None
+        if self._in_silence():
+            self.refuse("no_data")
+            return None
         quantity = self.rules.lots(intent.quantity)
         price = self._limit_price(intent) if isinstance(intent, Limit) else self._last_price()
         refusal = self.rules.refusal(quantity, price, reduce_only=intent.reduce_only)
@@ -425,6 +431,15 @@ class PhoenixStrategy[S: StrategySettings](GuardedCallbacks, Strategy):
         self.cancel_order(ClientOrderId(order_id))
         self.announce_arrival(self.control.cancel_latency_ns)
         return order_id
+
+    def _in_silence(self) -> bool:
+        """Whether the market has been silent for so long that the data must have a gap."""
+        longest_ns = self.control.longest_silence_ns
+        if longest_ns is None:
+            return False
+        last = (self.cache.quote(self.instrument_id), self.cache.trade(self.instrument_id))
+        heard_ns = max((tick.ts_init for tick in last if tick is not None), default=None)
+        return heard_ns is not None and self.clock.timestamp_ns() - heard_ns > longest_ns
 
     def _limit_price(self, intent: Limit) -> Decimal:
         return self.rules.passive_price(intent.side, intent.price)

@@ -11,8 +11,14 @@ import numpy as np
 from phoenix_schemas.timestamps import format_utc
 
 from phoenix_runner.fills import markouts
-from phoenix_runner.fold_results import WalkForwardResult, chained, summarize_walk_forward
-from phoenix_runner.metrics import DAY_NS
+from phoenix_runner.fold_results import (
+    WalkForwardResult,
+    by_minute,
+    chained,
+    summarize_walk_forward,
+)
+from phoenix_runner.left_out import left_out_sentence
+from phoenix_runner.metrics import drawdown_curve
 from phoenix_runner.report.bundle_files import Gap, RunBundle
 from phoenix_runner.report.charts import (
     TimeFrame,
@@ -29,7 +35,12 @@ from phoenix_runner.report.fold_charts import (
     train_test_chart,
 )
 from phoenix_runner.report.page import Chart, Detail, Page, Section, Table, Tile, Verdict
-from phoenix_runner.report.single_run import inference_table, monthly_table, skill_tiles
+from phoenix_runner.report.single_run import (
+    inference_table,
+    monthly_table,
+    run_data_sentences,
+    skill_tiles,
+)
 from phoenix_runner.report.wording import (
     CANNOT_TELL,
     count,
@@ -38,6 +49,8 @@ from phoenix_runner.report.wording import (
     execution_sentences,
     gap_sentences,
     judge,
+    left_out_table,
+    market_name,
     money,
     number,
     percent,
@@ -57,6 +70,7 @@ def walk_forward_page(
     return Page(
         title=f"Walk-forward of {result.strategy} on {', '.join(result.instrument_ids)}",
         subtitle=(
+            f"{market_name(simulated=runs[0].simulated)}"
             f"{count(len(result.folds), 'fold')}, tested {date(format_utc(start_ns))} to "
             f"{date(format_utc(end_ns))} UTC (end not included) · experiment {result.experiment_id}"
         ),
@@ -123,7 +137,7 @@ def _tiles(result: WalkForwardResult, summary: Mapping[str, Any]) -> list[Tile]:
             percent(None if pbo is None else pbo.probability, 0),
             _not_computed(result) if pbo is None else "0 good, 50 % is noise",
         ),
-        Tile("Largest drawdown", percent(summary["drawdown"]["maximum"]), "of daily closes"),
+        Tile("Largest drawdown", percent(summary["drawdown"]["maximum"]), "minute by minute"),
     ]
 
 
@@ -141,16 +155,15 @@ def _curve_section(
     curve = chained(result, [run.record for run in runs])
     start = float(result.starting_equity)
     tests = [(f.test_start_ns, f.test_end_ns) for f in result.folds]
-    fall = curve.equity / np.maximum(np.maximum.accumulate(curve.equity), start) - 1
+    times, equity = by_minute(curve, [run.record for run in runs])
+    fall = drawdown_curve(equity, starting_equity=start)
     returns, down = summary["returns"], summary["drawdown"]
     return Section(
         "Out of sample",
         "Only days that the choice of parameters had not seen.",
         [
             chained_chart(frame, curve, tests, start, result.currency),
-            drawdown_chart(
-                frame, np.append(curve.day_ns[0], curve.day_ns + DAY_NS), np.append(0.0, fall)
-            ),
+            drawdown_chart(frame, np.append(curve.day_ns[0], times), np.append(0.0, fall)),
             daily_returns_chart(frame, curve.day_ns, curve.returns),
             monthly_table(returns["by_month"]),
             Table(
@@ -217,6 +230,8 @@ def _choice_section(result: WalkForwardResult, summary: Mapping[str, Any]) -> Se
     blocks: list[Chart | Table] = [
         parameter_chart(s, result.searched[s["name"]]) for s in stability
     ]
+    if result.left_out:
+        blocks.append(left_out_table(result.left_out))
     blocks.append(
         Table(
             "Parameter stability",
@@ -301,6 +316,8 @@ def _caveats(
         f"begins {duration(result.embargo_ns / 1e9)} after it (embargo)."
     )
     notes = [sets, separation]
+    if result.left_out:
+        notes.append(f"{left_out_sentence(result.left_out, result.sets_evaluated)}.")
     if result.dropped is not None:
         notes.append(
             f"The last fold, from {date(format_utc(result.dropped.test_start_ns))}, was dropped: its "
@@ -319,7 +336,11 @@ def _caveats(
             f"{count(pbo.days_dropped, 'day')} left out to make blocks equal."
         )
     known = [(g.what, format_utc(g.start_ns), format_utc(g.end_ns)) for g in gaps]
-    return [*notes, *execution_sentences(runs[0].config), CANNOT_TELL, *gap_sentences(known)]
+    # Each fold's test says what data it had; what several say is said once.
+    data = dict.fromkeys(sentence for run in runs for sentence in run_data_sentences(run))
+    return [
+        *data, *notes, *execution_sentences(runs[0].config), CANNOT_TELL, *gap_sentences(known)
+    ]  # fmt: skip
 
 
 def _objective(name: str) -> str:

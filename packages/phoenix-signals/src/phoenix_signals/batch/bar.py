@@ -17,6 +17,7 @@ from phoenix_signals.batch.columns import (
 from phoenix_signals.batch.pressure import bar_lpi, standardized
 from phoenix_signals.engines.bar_lpi import BarLpiConfig
 from phoenix_signals.engines.protocol import scaled
+from phoenix_signals.errors import check_config
 from phoenix_signals.liquidity import BPS
 
 
@@ -34,6 +35,7 @@ def bar_lpi_engine(
     >>> bar_lpi_engine(bars, quotes, config=config)["imbalance"].to_pylist()
     [0.5]
     """
+    check_config(config, BarLpiConfig)
     check_columns(config, bars=bars, quotes=quotes, depth=depth)
     ts_ns, rows = bars.ts_ns, len(bars)
     flags = np.zeros(rows, dtype=np.int64)

@@ -20,6 +20,7 @@ from phoenix_signals.batch.columns import (
 from phoenix_signals.batch.pressure import composite_lpi
 from phoenix_signals.batch.rolling import zscore_mean_std
 from phoenix_signals.engines.composite import CompositeLpiConfig
+from phoenix_signals.errors import check_config
 
 
 def composite_lpi_engine(
@@ -39,6 +40,7 @@ def composite_lpi_engine(
     >>> composite_lpi_engine(trades, config=config)["fsi"].to_pylist()
     [0.6666666666666666]
     """
+    check_config(config, CompositeLpiConfig)
     check_columns(config, trades=trades, depth=depth, metrics=metrics)
     buckets = notional_clock(
         trades.ts_ns,

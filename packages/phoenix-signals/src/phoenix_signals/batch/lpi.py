@@ -34,7 +34,7 @@ from phoenix_signals.engines import lpi
 from phoenix_signals.engines.lpi import DEPTH_EPS
 from phoenix_signals.engines.lpi_config import LpiConfig
 from phoenix_signals.engines.protocol import scaled
-from phoenix_signals.errors import InputError
+from phoenix_signals.errors import InputError, check_config
 
 Flags = NDArray[np.bool_]
 
@@ -75,6 +75,7 @@ def lpi_engine(
     >>> table["spread"].to_pylist()
     [0.0009995002498750624]
     """
+    check_config(config, LpiConfig)
     check_columns(
         config, trades=trades, quotes=quotes, depth=depth, metrics=metrics, funding=funding
     )

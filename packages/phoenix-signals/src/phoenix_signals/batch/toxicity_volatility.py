@@ -38,6 +38,7 @@ from phoenix_signals.batch.toxicity import vpin_of_buckets
 from phoenix_signals.batch.volatility import compression_factor, ewma_variance
 from phoenix_signals.engines.protocol import scaled
 from phoenix_signals.engines.toxicity_volatility import ToxicityVolatilityConfig
+from phoenix_signals.errors import check_config
 from phoenix_signals.liquidity import BPS
 from phoenix_signals.regime import REGIMES, CrowdingValue
 from phoenix_signals.rolling import ZKind
@@ -101,6 +102,7 @@ def toxicity_volatility_features(
     >>> table["f1"].to_pylist()
     [None]
     """
+    check_config(config, ToxicityVolatilityConfig)
     check_columns(
         config,
         trades=trades,

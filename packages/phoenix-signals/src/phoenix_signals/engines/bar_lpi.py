@@ -14,6 +14,7 @@ from phoenix_signals.engines.protocol import NO_QUOTE, Quote, check_quote, scale
 from phoenix_signals.errors import (
     NUMBER_MAX,
     check_choice,
+    check_config,
     check_count,
     check_positive,
     check_raw,
@@ -115,7 +116,7 @@ class BarLpiEngine(Versioned):
     )  # fmt: skip
 
     def __init__(self, config: BarLpiConfig) -> None:
-        self.config = config
+        self.config = check_config(config, BarLpiConfig)
         self._bar_lpi = BarLpi(
             config.lookback_bars, config.z_min_count, config.z_kind, config.z_clip
         )

@@ -13,6 +13,7 @@ from phoenix_signals.engines.protocol import scaled
 from phoenix_signals.errors import (
     NUMBER_MAX,
     check_choice,
+    check_config,
     check_count,
     check_positive,
     check_time,
@@ -125,7 +126,7 @@ class CompositeLpiEngine(Versioned):
     )  # fmt: skip
 
     def __init__(self, config: CompositeLpiConfig) -> None:
-        self.config = config
+        self.config = check_config(config, CompositeLpiConfig)
         self._clock = NotionalClock(config.bucket_raw, "whole", config.max_gap_ns)
         self._composite = CompositeLpi(config.fsi_window_buckets, config.z_min_count, config.z_clip)
         self._ldr = LiquidityDepletion(config.depth_pct, config.depth_side)

@@ -15,7 +15,7 @@ from phoenix_schemas.custom_data import (
 )
 from phoenix_schemas.signal_records import SignalSnapshot, Validity
 
-from phoenix_signals.clocks import BUY, SECOND_NS, SELL
+from phoenix_signals.clocks import BUY, SECOND_NS
 from phoenix_signals.engines.lpi_config import LpiConfig
 from phoenix_signals.engines.protocol import (
     NO_QUOTE,
@@ -26,8 +26,10 @@ from phoenix_signals.engines.protocol import (
 )
 from phoenix_signals.errors import (
     NUMBER_MAX,
+    RAW_BITS,
     RAW_MAX,
     TIME_MAX,
+    check_config,
     check_time,
     is_integer,
     number_error,
@@ -87,10 +89,12 @@ class LpiEngine(Versioned):
         the open bucket; the next is marked `AFTER_GAP` and has no bucket before it.
     Errors: time going back, a crossed quote or a trade without price, size or side raises
         `InputError`; the engine stays as it was. Raw values and times are integers. NaN is refused
-        at once; a quote of infinity or fractions may pass for the moment, so that the others need
+        at once, and so is a fraction or infinity in a trade that may close a bucket or counts as an
+        impulse. A quote of infinity or fractions may pass for the moment, so that the others need
         not wait, and is then refused by the first event that would use it: the error names that
-        quote, it is forgotten, and the event was not taken. The size of a print inside the touch is
-        not used in time buckets and only has to be above 0.
+        quote, it is forgotten, and the event was not taken. Time buckets do not use the price and
+        size of a print inside the touch, which only have to be above 0, and of the time of an event
+        that closes nothing only whether it is earlier; a fraction there is no error.
     Memory: the windows.
 
     Example:
@@ -127,15 +131,15 @@ class LpiEngine(Versioned):
     __slots__ = (
         "_after_gap", "_ask", "_ask_before", "_ask_size", "_before", "_bid", "_bid_before",
         "_bid_size", "_buy_impulse", "_buy_num", "_change", "_change_z", "_deadline", "_den",
-        "_depth", "_depth_ts", "_exhaustion", "_fill", "_filled", "_funding_seen", "_last_mid",
-        "_last_spread", "_leverage", "_notional_unit", "_now", "_oi_ts", "_pressure",
+        "_depth", "_depth_ts", "_exhaustion", "_fill", "_filled", "_funding_seen", "_is_touch",
+        "_last_mid", "_last_spread", "_leverage", "_notional_unit", "_now", "_oi_ts", "_pressure",
         "_price_unit", "_quiet_until", "_quote_ts", "_rows", "_rows_ts", "_rv", "_sell_impulse",
         "_sell_num", "_sides", "_sides_ts", "_strict", "_tick_raw", "_waiting", "_zeros",
         "_zeros_count", "config",
     )  # fmt: skip
 
     def __init__(self, config: LpiConfig) -> None:
-        self.config = config
+        self.config = check_config(config, LpiConfig)
         window = config.z_window_buckets, config.z_min_count, config.z_kind, config.z_clip
         self._pressure = LiquidationPressure(*window, config.lambda_ld, config.liquidity_mode)
         self._exhaustion = Exhaustion(*window)
@@ -180,6 +184,7 @@ class LpiEngine(Versioned):
         # An impulse sells below bid * _sell_num / _den, or buys above ask * _buy_num / _den.
         eta = config.eta
         self._den = eta.denominator
+        self._is_touch = eta == 0  # anything beyond the touch is an impulse
         self._sell_num = eta.denominator - eta.numerator
         self._buy_num = eta.denominator + eta.numerator
         # The last quote, and the touch of the last one of an earlier time than that.
@@ -224,41 +229,47 @@ class LpiEngine(Versioned):
 
     def on_trade(self, ts_ns: int, price_raw: int, size_raw: int, side: int) -> bool:
         """Take a trade, side +1 (buyer was the aggressor) or -1; True when a snapshot waits."""
-        # The short way: it closes nothing. Few prints lie beyond the touch; only for them eta is worth
-        # two products.
-        if size_raw > 0 and ts_ns < self._quiet_until:
-            if ts_ns > self._now:
-                bid = self._bid
+        # The short way: it closes nothing. No more is loaded and compared than this side needs, and BUY
+        # and SELL are literals: every name costs. Only beyond the touch is eta worth two products.
+        if not (size_raw > 0 and ts_ns < self._quiet_until):
+            return self._take_trade(ts_ns, price_raw, size_raw, side)
+        try:
+            if side == 1:
                 ask = self._ask
-            elif ts_ns < self._now:
-                raise time_error(ts_ns, self._now)
-            elif ts_ns == self._quote_ts and self._strict:
-                bid = self._bid_before
-                ask = self._ask_before
-            else:
-                bid = self._bid
-                ask = self._ask
-            if side == BUY:
+                if ts_ns <= self._now:
+                    if ts_ns < self._now:
+                        raise time_error(ts_ns, self._now)
+                    if ts_ns == self._quote_ts and self._strict:
+                        ask = self._ask_before
                 if price_raw > ask:
                     impulse = price_raw * size_raw
-                    if impulse <= RAW_MAX:
-                        if self._den == 1 or price_raw * self._den > ask * self._buy_num:
+                    if not impulse >> RAW_BITS:
+                        if self._is_touch or price_raw * self._den > ask * self._buy_num:
                             self._buy_impulse += impulse
                         self._now = ts_ns
                         return False
                 elif price_raw > 0:
                     self._now = ts_ns
                     return False
-            elif side == SELL:
+            elif side == -1:
+                bid = self._bid
+                if ts_ns <= self._now:
+                    if ts_ns < self._now:
+                        raise time_error(ts_ns, self._now)
+                    if ts_ns == self._quote_ts and self._strict:
+                        bid = self._bid_before
                 if price_raw < bid:
-                    if price_raw > 0 and bid * size_raw <= RAW_MAX:
-                        if self._den == 1 or price_raw * self._den < bid * self._sell_num:
-                            self._sell_impulse += price_raw * size_raw
+                    impulse = price_raw * size_raw
+                    if price_raw > 0 and not impulse >> RAW_BITS and bid <= RAW_MAX:
+                        if self._is_touch or price_raw * self._den < bid * self._sell_num:
+                            self._sell_impulse += impulse
                         self._now = ts_ns
                         return False
-                elif price_raw <= ask:
+                elif price_raw <= self._ask:
                     self._now = ts_ns
                     return False
+        except TypeError:  # a fraction has no bits to shift
+            check_print(price_raw, size_raw, side)
         return self._take_trade(ts_ns, price_raw, size_raw, side)
 
     def on_bar(
@@ -350,7 +361,7 @@ class LpiEngine(Versioned):
         now = self._now
         if not now <= ts_ns <= TIME_MAX or (type(ts_ns) is not int and not is_integer(ts_ns)):
             raise time_error(ts_ns, now)
-        if self._quiet_until:
+        if self._quiet_until and self._quote_ts >= 0:
             self._check_held()
         closed = ts_ns >= self._deadline and self._turn(ts_ns)
         self._now = ts_ns
@@ -439,8 +450,9 @@ class LpiEngine(Versioned):
         zeros = self._zeros
         if len(zeros) == config.z_window_buckets:
             self._zeros_count -= zeros[0]
-        zeros.append(sell == buy == 0)
-        self._zeros_count += zeros[-1]
+        is_zero = not (sell or buy)
+        zeros.append(is_zero)
+        self._zeros_count += is_zero
 
         bid, ask, bid_size, ask_size, quote_ts = quote
         last_spread, last_mid = self._last_spread, self._last_mid

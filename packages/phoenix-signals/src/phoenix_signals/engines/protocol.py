@@ -14,7 +14,7 @@ from phoenix_signals.errors import RAW_MAX, InputError, ParameterError, check_ra
 Quote = tuple[int, int, int, int, int]
 """bid_raw, ask_raw, bid_size_raw, ask_size_raw, ts_ns."""
 
-NO_QUOTE: Quote = (0, RAW_MAX, 0, 0, -1)
+NO_QUOTE: Quote = (1, RAW_MAX, 0, 0, -1)
 """Stands where there is no quote yet: no trade can print beyond it."""
 
 SIDES: Final = (BUY, SELL)

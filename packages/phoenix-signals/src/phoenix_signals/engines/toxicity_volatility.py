@@ -19,6 +19,7 @@ from phoenix_signals.engines.protocol import NO_QUOTE, Quote, check_print, scale
 from phoenix_signals.errors import (
     ParameterError,
     check_choice,
+    check_config,
     check_count,
     check_positive,
     check_raw,
@@ -300,7 +301,7 @@ class ToxicityVolatilityEngine(Versioned):
     )  # fmt: skip
 
     def __init__(self, config: ToxicityVolatilityConfig) -> None:
-        self.config = config
+        self.config = check_config(config, ToxicityVolatilityConfig)
         (
             self._compression,
             self._variance,
