@@ -266,5 +266,8 @@ def test_regimes_are_of_one_whole_run(root: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_strategy_that_says_nothing_has_no_features(root: Path) -> None:
     suite = suite_over(root, strategy={"name": "probe_strategies:PROBE", "config": {}})
-    with pytest.raises(NoDataError, match="must record or trace signal values"):
+    with pytest.raises(
+        NoDataError, match=r"must tell its signal values .* nor self\.record"
+    ) as told:
         make_dataset(suite)
+    assert 'call self.trace({"momentum": 0.3})' in str(told.value)

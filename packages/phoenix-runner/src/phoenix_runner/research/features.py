@@ -71,10 +71,12 @@ def make_dataset(
     time = suite.config.time
     result = run_backtest(traced, time.start_ns, time.end_ns, progress=progress)
     features = _features(result, time.start_ns)
-    if features.num_rows == 0:
+    if features.num_rows == 0 or len(features.column_names) == len(KEYS):
         raise NoDataError(
-            f"strategy {suite.spec.name} must record or trace signal values (had none between "
-            f"{time.start_utc} and {time.end_utc}); use a longer range"
+            f"strategy {suite.spec.name} must tell its signal values (it called neither "
+            f"self.trace({{...}}) nor self.record(...) from {time.start_utc} to {time.end_utc}); call "
+            'self.trace({"momentum": 0.3}) in the callback that decides, or use a longer range if it '
+            "does so already"
         )
     labels, market = [], {}
     for instrument_id in sorted(set(features["instrument_id"].to_pylist())):
