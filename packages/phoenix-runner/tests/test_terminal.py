@@ -94,6 +94,9 @@ def test_runs_are_compared_by_what_both_have(tmp_path: Path) -> None:
     assert compare_runs(walk, other) == [
         {"part": "result", "key": "efficiency", "first": 0.5, "second": 0.7}
     ]
+    (single / "experiment.json").write_text('{"config": {"seed": 1}}')
+    parts = [d["part"] for d in compare_runs(single, walk)]
+    assert parts == ["result"] * (len(parts) - 1) + ["experiment"]
     text = comparison_table([single, short], compare_runs(single, short))
     [sharpe] = [line for line in text.splitlines() if "sharpe_annual" in line]
     assert "-5 " in sharpe

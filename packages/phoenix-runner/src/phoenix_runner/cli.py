@@ -310,11 +310,12 @@ def lookahead(
     quiet: bool,
 ) -> None:
     """Run a SUITE with its future cut off and altered; any earlier decision that changes is an error."""
+    from phoenix_runner.errors import NoDataError
     from phoenix_runner.executors import open_executor
     from phoenix_runner.modes import default_workers
     from phoenix_runner.progress import TaskBar
     from phoenix_runner.remote_runs import with_local_output
-    from phoenix_runner.research.lookahead import LookaheadError
+    from phoenix_runner.research.lookahead import LookaheadError, passed_sentence
     from phoenix_runner.research.lookahead_study import run_lookahead
     from phoenix_runner.research.studies import read_figures
     from phoenix_runner.suite import load_suite
@@ -338,6 +339,8 @@ def lookahead(
         raise
     if remote is not None:
         remote.upload(folder)
+    if not any(check.compared for check in checks):
+        raise NoDataError(f"{passed_sentence(checks)}; see {folder / 'report.html'}")
     if as_json:
         _print_json({"folder": str(folder), **read_figures(folder / "lookahead.json")})
     elif not quiet:
@@ -531,7 +534,7 @@ def runs(runs_dir: str, as_json: bool) -> None:
 @RUNS_DIR
 @JSON
 def compare(first: str, second: str, runs_dir: str, as_json: bool) -> None:
-    """Show what differs between two runs: config, data, versions, results."""
+    """Show what differs between two runs: results, config, data, versions."""
     from phoenix_runner.bundle import find_run, verify_bundle
     from phoenix_runner.remote_runs import runs_folder
     from phoenix_runner.terminal import compare_runs, comparison_table

@@ -23,7 +23,13 @@ from phoenix_runner.research.costs import cost_row
 from phoenix_runner.research.decay import Estimate
 from phoenix_runner.research.decay_verdict import DecayStudy
 from phoenix_runner.research.labels import horizon_name
-from phoenix_runner.research.lookahead import CutCheck, WarmupRow
+from phoenix_runner.research.lookahead import (
+    NOT_SEEN,
+    WHY_COUNTS_DIFFER,
+    CutCheck,
+    WarmupRow,
+    passed_sentence,
+)
 from phoenix_runner.research.regimes import RegimeTable, constant_sentence
 
 RESULTS = {
@@ -224,8 +230,13 @@ def runs_table(found: Sequence[dict[str, Any]]) -> str:
 
 
 def compare_runs(first: Path, second: Path) -> list[dict[str, Any]]:
-    """Every key in which two runs differ: what decides them first, then what came out."""
-    differences = []
+    """Every key in which two runs differ: what came out first, then what decided it."""
+    one, two = (_results(folder) for folder in (first, second))
+    differences = [
+        {"part": "result", "key": key, "first": one[key], "second": two[key]}
+        for key in RESULTS
+        if key in one and key in two and one[key] != two[key]
+    ]
     for part, name in (("experiment", "experiment.json"), ("environment", "environment.json")):
         one, two = (_flat(read_json(f, name)) for f in (first, second))
         differences += [
@@ -233,12 +244,6 @@ def compare_runs(first: Path, second: Path) -> list[dict[str, Any]]:
             for key in sorted({*one, *two})
             if one.get(key) != two.get(key)
         ]
-    one, two = (_results(folder) for folder in (first, second))
-    differences += [
-        {"part": "result", "key": key, "first": one[key], "second": two[key]}
-        for key in RESULTS
-        if key in one and key in two and one[key] != two[key]
-    ]
     return differences
 
 
@@ -352,7 +357,7 @@ def lookahead_text(checks: Sequence[CutCheck], warmups: Sequence[WarmupRow]) -> 
         table.add_row(
             check.cut_utc, check.kind, str(check.decisions), str(check.signals), str(check.orders)
         )
-    text = _render(table) + "no decision, signal or order before a cut depends on what came after\n"
+    text = f"{_render(table)}{WHY_COUNTS_DIFFER}\n{passed_sentence(checks)}\n{NOT_SEEN}\n"
     if warmups:
         table = _table("warm-up", "net", "fills", "orders", f"same as with {warmups[0].warmup}")
         for row in warmups:
