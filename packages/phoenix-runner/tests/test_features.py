@@ -163,6 +163,25 @@ def test_a_signal_that_was_never_known_is_one_sentence(root: Path) -> None:
         run_decay(suite, signals=["interest"], draws=100)
 
 
+def test_pages_of_studies_tell_the_gaps_of_their_data(root: Path, tmp_path: Path) -> None:
+    whole, _ = run_decay(suite_over(root), signals=["fast"], draws=100)
+    assert "No gap is known in the data" in (whole / "report.html").read_text("utf-8")
+    quotes = [quote(START + i * MINUTE, "40000.00", "40000.10") for i in range(360)
+              if not 120 <= i < 240]  # fmt: skip
+    other = tmp_path / "other"
+    write(other, "QuoteTick", quotes)
+    closes = [f"{40_000 + i % 7}.00" for i in range(360)]
+    write(other, "Bar", bar_rows(closes), BAR_TYPE)
+    told = "quotes of BTCUSDT-PERP.BINANCE from 2024-01-28 01:59 to 2024-01-28 04:00"
+    gappy, _ = run_decay(suite_over(other), signals=["fast"], draws=100)
+    done = run_suite(suite_over(other, strategy={"config": {"fast_bars": 2, "slow_bars": 5}}))
+    split = run_regimes(done.folder)[0]
+    mode = {"kind": "sweep", "search": {"parameters": {"strategy.config.slow_bars": [20, 30]}}}
+    swept = run_variants(suite_over(other, mode=mode), Inline()).folder
+    for folder in (gappy, split, swept):
+        assert told in (folder / "report.html").read_text("utf-8"), folder.name
+
+
 def test_the_terminal_has_a_row_per_signal(root: Path) -> None:
     _, study = run_decay(suite_over(root), draws=200, horizons_ns=[MINUTE, 2 * MINUTE])
     text = decay_table(study)

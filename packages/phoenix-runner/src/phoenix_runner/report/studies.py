@@ -17,7 +17,9 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from numpy.typing import NDArray
+from phoenix_schemas.timestamps import format_utc
 
+from phoenix_runner.report.bundle_files import Gap
 from phoenix_runner.report.charts import gross_to_net_chart, legend, slug
 from phoenix_runner.report.drawing import BLUE, INK, ORANGE, SOFT, draw, wrapped
 from phoenix_runner.report.page import Chart, Detail, Page, Section, Table, Tone, Verdict, render
@@ -26,6 +28,7 @@ from phoenix_runner.report.wording import (
     bounds,
     count,
     duration,
+    gap_sentences,
     money,
     number,
     percent,
@@ -60,15 +63,22 @@ def write_study(
     caveats: Sequence[str] = (),
     tone: Tone = "open",
     details: Sequence[Detail] = (),
+    gaps: Sequence[Gap] | None = None,
 ) -> Path:
-    """Write one page with a study's headline, evidence and caveats."""
+    """Write one page with a study's headline, evidence and caveats.
+
+    `gaps` are those of the data of a study's one range; None where it has no such range.
+    """
+    missing = gap_sentences(
+        [(g.what, format_utc(g.start_ns), format_utc(g.end_ns)) for g in gaps or ()]
+    )
     page = Page(
         title=title,
         subtitle=subtitle,
         verdict=Verdict(tone, headline, sentences),
         tiles=[],
         sections=sections,
-        caveats=[*caveats, CANNOT_TELL],
+        caveats=[*caveats, CANNOT_TELL, *([] if gaps is None else missing)],
         details=details,
     )
     path.write_text(render(page), encoding="utf-8", newline="\n")

@@ -8,7 +8,7 @@ suite; trading does not influence them. Rows of warm-up are left out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ class Dataset:
     features: pa.Table
     labels: pa.Table
     market: dict[str, Observed]
+    gaps: Sequence[Mapping[str, str]] = ()
 
     @property
     def signals(self) -> list[str]:
@@ -90,7 +91,7 @@ def make_dataset(
         table = forward_labels(found.ts_ns, found.mid, at, horizons_ns=horizons_ns)
         names = pa.array([instrument_id] * table.num_rows, pa.string())
         labels.append(table.add_column(1, "instrument_id", names))
-    return Dataset(features, pa.concat_tables(labels), market)
+    return Dataset(features, pa.concat_tables(labels), market, result.gaps)
 
 
 def write_dataset(

@@ -32,7 +32,7 @@ from phoenix_runner.errors import NoDataError, SuiteError
 from phoenix_runner.experiment import catalog_digest, describe_experiment
 from phoenix_runner.fills import RoundTrip, round_trips
 from phoenix_runner.records import SIGNAL_TRACE
-from phoenix_runner.report.bundle_files import RunBundle, read_bundle
+from phoenix_runner.report.bundle_files import RunBundle, gap_of, read_bundle
 from phoenix_runner.report.page import Section
 from phoenix_runner.report.studies import decay_section, regime_section, write_study
 from phoenix_runner.report.wording import execution_sentences
@@ -151,6 +151,7 @@ def run_decay(
                 *([never_known_sentence(study)] if never_known else []),
             ],
             sections=[decay_section(name, one, study.family) for name, one in found.items()],
+            gaps=[gap_of(row) for row in dataset.gaps],
         )
         bundle.publish()
     return folder, study
@@ -247,6 +248,7 @@ def run_regimes(
             ],
             sections=sections,
             caveats=execution_sentences(run.config),
+            gaps=run.gaps,
         )
         bundle.publish()
     return target, tables, missing
