@@ -15,12 +15,12 @@ ROOT = Path(__file__).parents[1]
 HOW_TO = ROOT / "docs" / "how-to" / "write-your-own-strategy.md"
 
 
-def block(language: str) -> str:
-    found = re.findall(
+def block(language: str, index: int = 0) -> str:
+    found: list[str] = re.findall(
         rf"^```{language}\n(.*?)^```$", HOW_TO.read_text("utf-8"), re.MULTILINE | re.DOTALL
     )
-    assert len(found) == 1
-    return found[0]
+    assert len(found) == (2 if language == "python" else 1)
+    return found[index]
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +51,15 @@ def test_the_steps_end_in_a_bundle_with_trades(lines: dict[str, list[str]], tmp_
     assert done.returncode == 0, done.stdout + done.stderr
     (summary,) = (tmp_path / "runs").glob("*/summary.json")
     assert json.loads(summary.read_text("utf-8"))["fills"] > 10
+
+    (tmp_path / "quoter.py").write_text(block("python", 1), encoding="utf-8")
+    other = ["--set", "strategy={name: 'quoter:SPEC'}", "--json"]
+    environment = os.environ | {"PATH": path, "PYTHONPATH": "."}
+    for command, found in (("run", "fills"), ("features", "signals")):
+        done = subprocess.run(
+            ["phoenix", command, "reversal.yaml", *other],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        facts = json.loads(done.stdout)
+        assert facts[found] if command == "run" else "imbalance" in facts[found]

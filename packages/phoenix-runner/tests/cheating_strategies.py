@@ -18,6 +18,7 @@ from phoenix_strategies.settings import StrategySettings
 
 class CheatSettings(StrategySettings, frozen=True, kw_only=True):
     catalog_path: str = ""
+    quantity: Decimal = Decimal("0.1")
 
 
 class OnBars(PhoenixStrategy[CheatSettings]):
@@ -80,6 +81,15 @@ class FitsWhatItSaw(OnBars):
         return self.seen[-1] < float(np.quantile(self.seen, 0.4))
 
 
+class SaysNothing(OnBars):
+    """Orders by what it saw, and traces nothing; with a quantity of zero it does not order either."""
+
+    def on_bar(self, bar: Any) -> None:
+        self.seen.append(bar.close.as_double())
+        side = BUY if len(self.seen) % 2 else SELL
+        self.submit(Market(side, self.settings.quantity, "entry"))
+
+
 def _spec(strategy: type[OnBars], name: str) -> StrategySpec:
     return StrategySpec(
         name=f"cheating_strategies:{name}",
@@ -93,4 +103,5 @@ def _spec(strategy: type[OnBars], name: str) -> StrategySpec:
 
 NEXT_BAR = _spec(ReadsTheNextBar, "NEXT_BAR")
 WHOLE_SAMPLE = _spec(FitsTheWholeSample, "WHOLE_SAMPLE")
+SILENT = _spec(SaysNothing, "SILENT")
 HONEST = _spec(FitsWhatItSaw, "HONEST")

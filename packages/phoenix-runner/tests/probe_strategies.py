@@ -130,3 +130,23 @@ PROBE = StrategySpec(
     posts_limit_orders=lambda settings: settings.posts_limit_orders,
     estimators=lambda _settings: {"probe": 3},
 )
+
+
+class Teller(PhoenixStrategy[ProbeSettings]):
+    """Traces each bar's close, and a signal whose data never come."""
+
+    def begin(self) -> None:
+        self.subscribe_bars(BarType.from_str(f"{self.instrument_id}-1-MINUTE-LAST-EXTERNAL"))
+
+    def on_bar(self, bar: Any) -> None:
+        self.trace({"close": bar.close.as_double(), "interest": float("nan")})
+
+
+TELLER = StrategySpec(
+    name="probe_strategies:TELLER",
+    settings_type=ProbeSettings,
+    strategy_type=Teller,
+    data_types=lambda _settings: frozenset({"Bar"}),
+    posts_limit_orders=lambda _settings: False,
+    estimators=lambda _settings: {},
+)

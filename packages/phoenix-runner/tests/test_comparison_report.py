@@ -26,7 +26,7 @@ from phoenix_runner.report.studies import (
 )
 from phoenix_runner.report.writing import write_comparison
 from phoenix_runner.research.costs import CostRow
-from phoenix_runner.research.decay import decay
+from phoenix_runner.research.decay import decay, family
 from phoenix_runner.research.regimes import split_by_regime
 
 MINUTE = 60 * 10**9
@@ -154,7 +154,7 @@ def test_the_pages_of_studies(tmp_path: Path) -> None:
         np.array([[1.0, -2.0, np.nan], [0.2, 0.0, -0.1]]), "mean daily return", "bps",
     )  # fmt: skip
     sections = [
-        decay_section("ofi", rows),
+        decay_section("ofi", rows, family([rows])),
         regime_section(replace(regimes, unit="bps"), currency="USDT"),
         regime_section(replace(toxicity, unit="0 to 1"), currency="USDT"),
         cost_section(
@@ -171,7 +171,7 @@ def test_the_pages_of_studies(tmp_path: Path) -> None:
     assert "<image" not in html, "a raster picture inside the drawing"
     found = labels_of(html)
     assert {"horizon (time)", "rank correlation (−1 to 1)", "after the signal"} <= found["ic-ofi"]
-    assert {"horizon (time)", "share with the right sign (0 to 1)"} <= found["hits-ofi"]
+    assert {"horizon (time)", "share of same sign (0 to 1)"} <= found["signs-ofi"]
     assert {"spread at entry (bps)", "mean result (USDT)"} <= found["regime-spread"]
     assert {"assumption", "result (USDT)", "VIP0", "VIP9"} <= found["gross-net"]
     [drawing] = re.findall(r'id="sensitivity">(.*?)</figure>', html, re.DOTALL)

@@ -16,11 +16,13 @@ from phoenix_runner.executors import Inline
 from phoenix_runner.experiment import run_suite
 from phoenix_runner.fills import round_trips
 from phoenix_runner.report.bundle_files import read_bundle
-from phoenix_runner.research.decay import decay
+from phoenix_runner.research.decay import decay, family
+from phoenix_runner.research.decay_verdict import DecayStudy, decay_verdict
 from phoenix_runner.research.features import make_dataset, write_dataset
 from phoenix_runner.research.market import observed
-from phoenix_runner.research.studies import decay_verdict, run_decay, run_regimes
+from phoenix_runner.research.studies import run_decay, run_regimes
 from phoenix_runner.suite import Suite, suite_from
+from phoenix_runner.terminal import decay_table, regime_tables
 from phoenix_runner.variants import run_variants
 from small_catalog import (
     BAR_TYPE,
@@ -114,11 +116,13 @@ def test_observed_is_the_market_as_of_each_time(root: Path) -> None:
 
 def test_a_signal_that_leads_is_told_from_one_that_follows(root: Path, tmp_path: Path) -> None:
     # The price is a slow wave: what it did over the last minutes it goes on doing.
-    folder, found = run_decay(suite_over(root), signals=["fast"], draws=200)
-    rows = {(r.kind, r.horizon_ns): r for r in found["fast"]}
-    assert set(found) == {"fast"}
+    folder, study = run_decay(suite_over(root), signals=["fast"], draws=200)
+    rows = {(r.kind, r.horizon_ns): r for r in study.found["fast"].rows}
+    assert set(study.found) == {"fast"}
     assert rows["predictive", MINUTE].observations == 328
-    assert rows["contemporaneous", 15 * MINUTE].blocks >= 20
+    figures = json.loads((folder / "decay.json").read_text("utf-8"))
+    assert len(figures["signals"]["fast"]) == len(rows) == 6
+    assert figures["signals"]["fast"][0]["block_ns"] == rows["predictive", MINUTE].block_ns
     for name in ("decay.csv", "decay.json", "report.html", "bundle.sha256"):
         assert (folder / name).is_file()
     with pytest.raises(SuiteError, match="signal must be one of fast, slow"):
@@ -126,11 +130,11 @@ def test_a_signal_that_leads_is_told_from_one_that_follows(root: Path, tmp_path:
 
 
 def test_a_study_that_cannot_judge_says_so(root: Path) -> None:
-    folder, found = run_decay(
+    folder, study = run_decay(
         suite_over(root), signals=["fast"], draws=200, horizons_ns=[30 * 24 * HOUR]
     )
-    assert decay_verdict(found) == (
-        "Nothing can be judged: the moves fall into 0 blocks of the longest horizon, 20 needed; use a "
+    assert decay_verdict(study) == (
+        "Nothing can be judged: the moves fall into 0 blocks of 90 days, 20 needed; use a "
         "longer range or shorter horizons"
     )
     html = (folder / "report.html").read_text("utf-8")
@@ -140,10 +144,58 @@ def test_a_study_that_cannot_judge_says_so(root: Path) -> None:
     rng = np.random.default_rng(6)
     ts = MINUTE * np.arange(2000)
     mid = 100 + rng.normal(size=2000).cumsum() * 0.01
-    rows = decay(ts, rng.normal(size=2000), ts, mid, seed=0, draws=200)
-    assert "beyond chance" in decay_verdict({"noise": rows})
+    noise = decay(ts, rng.normal(size=2000), ts, mid, seed=0, draws=200)
     flat = decay(ts, np.ones(2000), ts, mid, seed=0, draws=200)
-    assert decay_verdict({"flat": flat}).endswith("or the moves after them, do not vary")
+    said = decay_verdict(DecayStudy({"noise": noise, "flat": flat}, family([noise, flat])))
+    assert said.endswith("beyond chance (3 comparisons)")
+    said = decay_verdict(DecayStudy({"flat": flat}, family([flat])))
+    assert said.endswith("or the moves after them, do not vary")
+
+
+def test_a_signal_that_was_never_known_is_one_sentence(root: Path) -> None:
+    suite = suite_over(root, strategy={"name": "probe_strategies:TELLER", "config": {}})
+    folder, study = run_decay(suite, draws=100)
+    assert (set(study.found), study.never_known) == ({"close"}, ["interest"])
+    page = (folder / "report.html").read_text("utf-8")
+    assert "never known in this range: interest; the suite replays QuoteTick, Bar" in page
+    assert "Decay of interest" not in page
+    with pytest.raises(NoDataError, match=r"must be known at some time \(never known .*: interest"):
+        run_decay(suite, signals=["interest"], draws=100)
+
+
+def test_pages_of_studies_tell_the_gaps_of_their_data(root: Path, tmp_path: Path) -> None:
+    whole, _ = run_decay(suite_over(root), signals=["fast"], draws=100)
+    assert "No gap is known in the data" in (whole / "report.html").read_text("utf-8")
+    quotes = [quote(START + i * MINUTE, "40000.00", "40000.10") for i in range(360)
+              if not 120 <= i < 240]  # fmt: skip
+    other = tmp_path / "other"
+    write(other, "QuoteTick", quotes)
+    closes = [f"{40_000 + i % 7}.00" for i in range(360)]
+    write(other, "Bar", bar_rows(closes), BAR_TYPE)
+    told = "quotes of BTCUSDT-PERP.BINANCE from 2024-01-28 01:59 to 2024-01-28 04:00"
+    gappy, _ = run_decay(suite_over(other), signals=["fast"], draws=100)
+    done = run_suite(suite_over(other, strategy={"config": {"fast_bars": 2, "slow_bars": 5}}))
+    split = run_regimes(done.folder)[0]
+    mode = {"kind": "sweep", "search": {"parameters": {"strategy.config.slow_bars": [20, 30]}}}
+    swept = run_variants(suite_over(other, mode=mode), Inline()).folder
+    for folder in (gappy, split, swept):
+        assert told in (folder / "report.html").read_text("utf-8"), folder.name
+
+
+def test_the_terminal_has_a_row_per_signal(root: Path) -> None:
+    _, study = run_decay(suite_over(root), draws=200, horizons_ns=[MINUTE, 2 * MINUTE])
+    text = decay_table(study)
+    fast, slow = (
+        next(line for line in text.splitlines() if line.strip().startswith(name))
+        for name in ("fast", "slow")
+    )
+    for name, line in (("fast", fast), ("slow", slow)):
+        for row in study.found[name].rows[:2]:
+            assert f"{row.rank_ic.value:+.3f}" in line
+    assert "next 1m" in text
+    assert "of this row alone" in text
+    assert "8 rows in the report" in text
+    assert len(text.splitlines()) < 8
 
 
 def test_results_are_split_by_what_was_known_at_entry(
@@ -151,8 +203,13 @@ def test_results_are_split_by_what_was_known_at_entry(
 ) -> None:
     monkeypatch.setattr("phoenix_runner.report.writing.write_report", lambda folder: folder)
     done = run_suite(suite_over(root, strategy={"config": {"fast_bars": 2, "slow_bars": 5}}))
-    folder, tables = run_regimes(done.folder)
+    folder, tables, missing = run_regimes(done.folder)
     assert [t.variable for t in tables] == ["spread", "volatility"]
+    assert set(missing) == {"toxicity", "funding"}
+    text = regime_tables(tables, missing)
+    assert "toxicity: not recorded by this run; a strategy that records vpin" in text
+    assert "toxicity: not recorded by this run" in (folder / "report.html").read_text("utf-8")
+    assert min(row.count for table in tables for row in table.rows) > 0
     trips = done.summary["figures"]["trades"]["count"]
     for table in tables:
         assert sum(row.count for row in table.rows) + table.unknown == trips
@@ -175,6 +232,11 @@ def test_a_rate_holds_for_the_trips_that_begin_after_it(
     assert funding.unknown == 0
     trips = done.summary["figures"]["trades"]["count"]
     assert sum(row.count for row in funding.rows) == trips > 5
+    # One rate for all is no way to split them: a sentence, not a row of nothing.
+    text = regime_tables([funding], {})
+    assert text == (
+        f"funding (bps an interval) was 2 at the entry of all {trips} round trips: nothing to split by\n"
+    )
 
 
 def test_each_instruments_trips_are_split_by_its_own_market(
@@ -200,9 +262,10 @@ def test_each_instruments_trips_are_split_by_its_own_market(
         assert len(own) > 5
         assert sum(row.count for row in spread.rows) + spread.unknown == len(own)
         assert sum(row.total for row in spread.rows) == pytest.approx(sum(own), abs=1e-6)
-    # 0.03 on 30 to 40 is 7.5 to 10 bps; BTC's spreads are a hundredth of that.
-    assert all(7 < row.low < 11 for row in tables[f"spread of {other}"].rows[1:])
-    assert all(row.low < 1 for row in tables[f"spread of {INSTRUMENT}"].rows[1:])
+    # 0.03 is 30 ticks at every price, from 7.5 to 10 bps of it; BTC's spreads are one tick and five.
+    constant = tables[f"spread of {other}"]
+    assert (constant.constant, constant.unit, len(constant.rows)) == (30.0, "ticks", 1)
+    assert [row.low for row in tables[f"spread of {INSTRUMENT}"].rows] == [-math.inf, 5.0]
 
 
 def test_regimes_are_of_one_whole_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,5 +285,8 @@ def test_regimes_are_of_one_whole_run(root: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_strategy_that_says_nothing_has_no_features(root: Path) -> None:
     suite = suite_over(root, strategy={"name": "probe_strategies:PROBE", "config": {}})
-    with pytest.raises(NoDataError, match="must record or trace signal values"):
+    with pytest.raises(
+        NoDataError, match=r"must tell its signal values .* nor self\.record"
+    ) as told:
         make_dataset(suite)
+    assert 'call self.trace({"momentum": 0.3})' in str(told.value)

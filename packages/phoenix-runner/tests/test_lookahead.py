@@ -116,7 +116,9 @@ def test_the_command_says_so_in_one_line_and_leaves_a_folder(
     assert [int(c["decisions"]) for c in checks] == [c["decisions"] for c in found["checks"]]
     assert not re.search(r"(?:https?:)?//\w", page)
     if code == 0:
-        assert "no decision, signal or order before a cut depends on what came after" in out
+        assert "No decision or order before a cut depends on what came after\n" in out
+        assert "data that a strategy reads from elsewhere" in out
+        assert "ends at the cut and begins to close" in out
         assert "same as with 0s" in out
         assert out.splitlines()[-1] == f"report: {folder / 'report.html'}"
         assert [w["warmup"] for w in found["warmups"]] == ["0s", "1h"]
@@ -136,6 +138,28 @@ def test_the_command_says_so_in_one_line_and_leaves_a_folder(
         assert found["difference"]["on_whole"] != found["difference"]["on_other"]
         assert f"The decision at {found['difference']['at_utc']} depends on data" in page
         assert "verdict bad" in page
+
+
+def test_nothing_compared_is_no_pass(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = suite_of(root, "cheating_strategies:SILENT").to_builtins()
+    suite = tmp_path / "suite.yaml"
+    suite.write_text(yaml.safe_dump(_lists(own)), "utf-8")
+    assert run_command(["lookahead", str(suite), "--cuts", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "only orders were compared: this strategy traces nothing" in out
+    assert "decision or" not in out
+    own["strategy"]["config"]["quantity"] = "0"
+    suite.write_text(yaml.safe_dump(_lists(own)), "utf-8")
+    assert run_command(["lookahead", str(suite), "--cuts", "1"]) == 3
+    captured = capsys.readouterr()
+    assert "Nothing was compared" in captured.err
+    assert "depends on what came after" not in captured.out
+    pages = [
+        p.read_text("utf-8") for p in Path(own["output"]["dir"]).glob("lookahead-*/report.html")
+    ]
+    assert sorted("verdict open" in page for page in pages) == [False, True]
 
 
 def _lists(value: Any) -> Any:

@@ -53,7 +53,7 @@ def test_open_ends_of_regimes_are_words() -> None:
     table = split_by_regime(
         "spread", [1, 2], [1.0, -1.0], [1, 2], [0.5, 3.0], max_age_ns=1, edges=[1.0, 2.0]
     )
-    text = regime_tables([table])
+    text = regime_tables([table], {})
     assert "inf" not in text
     assert all(words in text for words in ("below 1", "1 to 2", "2 and above"))
 
@@ -94,6 +94,9 @@ def test_runs_are_compared_by_what_both_have(tmp_path: Path) -> None:
     assert compare_runs(walk, other) == [
         {"part": "result", "key": "efficiency", "first": 0.5, "second": 0.7}
     ]
+    (single / "experiment.json").write_text('{"config": {"seed": 1}}')
+    parts = [d["part"] for d in compare_runs(single, walk)]
+    assert parts == ["result"] * (len(parts) - 1) + ["experiment"]
     text = comparison_table([single, short], compare_runs(single, short))
     [sharpe] = [line for line in text.splitlines() if "sharpe_annual" in line]
     assert "-5 " in sharpe

@@ -251,14 +251,15 @@ def decay(
 ) -> None:
     """Say how well the signals of a SUITE order the returns that follow, and how fast that fades."""
     from phoenix_runner.remote_runs import with_local_output
-    from phoenix_runner.research.studies import decay_verdict, read_figures, run_decay
+    from phoenix_runner.research.decay_verdict import decay_verdict, never_known_sentence
+    from phoenix_runner.research.studies import read_figures, run_decay
     from phoenix_runner.suite import load_suite
     from phoenix_runner.terminal import decay_table
 
     loaded, remote = with_local_output(load_suite(suite, overrides))
     horizons_ns = _horizons(horizons)
     with _replay_progress(loaded, quiet) as progress:
-        folder, found = run_decay(
+        folder, study = run_decay(
             loaded, signals=signals, horizons_ns=horizons_ns, draws=draws, progress=progress
         )
     if remote is not None:
@@ -266,8 +267,10 @@ def decay(
     if as_json:
         _print_json({"folder": str(folder), "decay": read_figures(folder / "decay.json")})
     elif not quiet:
-        click.echo(decay_table(found), nl=False)
-        click.echo(decay_verdict(found))
+        click.echo(decay_table(study), nl=False)
+        if study.never_known:
+            click.echo(never_known_sentence(study))
+        click.echo(decay_verdict(study))
         click.echo(f"report: {folder / 'report.html'}")
 
 
@@ -284,11 +287,11 @@ def regimes(run_name: str, runs_dir: str, catalog: str | None, as_json: bool, qu
     from phoenix_runner.research.studies import read_figures, run_regimes
     from phoenix_runner.terminal import regime_tables
 
-    folder, tables = run_regimes(find_run(run_name, runs_folder(runs_dir)), catalog)
+    folder, tables, missing = run_regimes(find_run(run_name, runs_folder(runs_dir)), catalog)
     if as_json:
-        _print_json({"folder": str(folder), "regimes": read_figures(folder / "regimes.json")})
+        _print_json({"folder": str(folder), **read_figures(folder / "regimes.json")})
     elif not quiet:
-        click.echo(regime_tables(tables), nl=False)
+        click.echo(regime_tables(tables, missing), nl=False)
         click.echo(f"report: {folder / 'report.html'}")
 
 
@@ -307,11 +310,12 @@ def lookahead(
     quiet: bool,
 ) -> None:
     """Run a SUITE with its future cut off and altered; any earlier decision that changes is an error."""
+    from phoenix_runner.errors import NoDataError
     from phoenix_runner.executors import open_executor
     from phoenix_runner.modes import default_workers
     from phoenix_runner.progress import TaskBar
     from phoenix_runner.remote_runs import with_local_output
-    from phoenix_runner.research.lookahead import LookaheadError
+    from phoenix_runner.research.lookahead import LookaheadError, passed_sentence
     from phoenix_runner.research.lookahead_study import run_lookahead
     from phoenix_runner.research.studies import read_figures
     from phoenix_runner.suite import load_suite
@@ -335,6 +339,8 @@ def lookahead(
         raise
     if remote is not None:
         remote.upload(folder)
+    if not any(check.compared for check in checks):
+        raise NoDataError(f"{passed_sentence(checks)}; see {folder / 'report.html'}")
     if as_json:
         _print_json({"folder": str(folder), **read_figures(folder / "lookahead.json")})
     elif not quiet:
@@ -528,7 +534,7 @@ def runs(runs_dir: str, as_json: bool) -> None:
 @RUNS_DIR
 @JSON
 def compare(first: str, second: str, runs_dir: str, as_json: bool) -> None:
-    """Show what differs between two runs: config, data, versions, results."""
+    """Show what differs between two runs: results, config, data, versions."""
     from phoenix_runner.bundle import find_run, verify_bundle
     from phoenix_runner.remote_runs import runs_folder
     from phoenix_runner.terminal import compare_runs, comparison_table

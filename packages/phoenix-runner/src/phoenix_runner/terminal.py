@@ -18,12 +18,19 @@ from rich.table import Column, Table
 from phoenix_runner.bundle import read_json
 from phoenix_runner.experiment import Published
 from phoenix_runner.left_out import LeftOut, left_out_sentence
-from phoenix_runner.report.wording import bounds, count, date, refusal_name, too_few
+from phoenix_runner.report.wording import bounds, count, date, duration, refusal_name, too_few
 from phoenix_runner.research.costs import cost_row
-from phoenix_runner.research.decay import DecayRow, Estimate
+from phoenix_runner.research.decay import Estimate
+from phoenix_runner.research.decay_verdict import DecayStudy
 from phoenix_runner.research.labels import horizon_name
-from phoenix_runner.research.lookahead import CutCheck, WarmupRow
-from phoenix_runner.research.regimes import RegimeTable
+from phoenix_runner.research.lookahead import (
+    NOT_SEEN,
+    WHY_COUNTS_DIFFER,
+    CutCheck,
+    WarmupRow,
+    passed_sentence,
+)
+from phoenix_runner.research.regimes import RegimeTable, constant_sentence
 
 RESULTS = {
     **{
@@ -223,8 +230,13 @@ def runs_table(found: Sequence[dict[str, Any]]) -> str:
 
 
 def compare_runs(first: Path, second: Path) -> list[dict[str, Any]]:
-    """Every key in which two runs differ: what decides them first, then what came out."""
-    differences = []
+    """Every key in which two runs differ: what came out first, then what decided it."""
+    one, two = (_results(folder) for folder in (first, second))
+    differences = [
+        {"part": "result", "key": key, "first": one[key], "second": two[key]}
+        for key in RESULTS
+        if key in one and key in two and one[key] != two[key]
+    ]
     for part, name in (("experiment", "experiment.json"), ("environment", "environment.json")):
         one, two = (_flat(read_json(f, name)) for f in (first, second))
         differences += [
@@ -232,12 +244,6 @@ def compare_runs(first: Path, second: Path) -> list[dict[str, Any]]:
             for key in sorted({*one, *two})
             if one.get(key) != two.get(key)
         ]
-    one, two = (_results(folder) for folder in (first, second))
-    differences += [
-        {"part": "result", "key": key, "first": one[key], "second": two[key]}
-        for key in RESULTS
-        if key in one and key in two and one[key] != two[key]
-    ]
     return differences
 
 
@@ -291,31 +297,44 @@ def contest_table(done: Mapping[str, Published]) -> str:
     return warning + _render(table)
 
 
-def decay_table(found: Mapping[str, Sequence[DecayRow]]) -> str:
-    """IC and hit rate by signal, direction and horizon."""
-    table = _table("signal", "move", "horizon", "observations", "rank IC", "linear IC", "hit rate")
-    for name, rows in found.items():
-        for row in rows:
-            move = "after" if row.kind == "predictive" else "before"
-            table.add_row(
-                name, move, horizon_name(row.horizon_ns), f"{row.observations:,}",
-                *(_interval(e) for e in (row.rank_ic, row.linear_ic, row.hit_rate)),
-            )  # fmt: skip
-    return _render(table)
+def decay_table(study: DecayStudy) -> str:
+    """Rank IC with the move after each signal by horizon; one row per signal, the rest counted."""
+    horizons = list(dict.fromkeys(r.horizon_ns for d in study.found.values() for r in d.rows))
+    table = _table("signal", "blocks", *(f"next {horizon_name(h)}" for h in horizons))
+    for name, found in study.found.items():
+        ahead = {r.horizon_ns: r for r in found.rows if r.kind == "predictive"}
+        most = max(ahead.values(), key=lambda r: r.blocks)
+        table.add_row(
+            name,
+            f"{most.blocks} of {duration(most.block_ns / 1e9)}",
+            *(_reach(ahead[h].rank_ic, study.family.beyond_chance(ahead[h])) for h in horizons),
+        )
+    limit = study.family
+    return (
+        _render(table)
+        + f"rank IC, ± {limit.confidence:.0%} interval of this row alone; * stands out among all "
+        f"{count(limit.comparisons, 'comparison')}\n"
+        + f"{study.rows} rows in the report: also linear IC, same signs, and moves before the signal\n"
+    )
 
 
-def _interval(estimate: Estimate) -> str:
+def _reach(estimate: Estimate, stands_out: bool | None) -> str:
     if estimate.value is None:
         return "undefined"
     if estimate.low is None or estimate.high is None:
         return f"{estimate.value:+.3f}"
-    return f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
+    # The wider side: an interval is cut where a correlation ends.
+    reach = max(estimate.value - estimate.low, estimate.high - estimate.value)
+    return f"{estimate.value:+.3f} ±{reach:.3f}{'*' if stands_out else ''}"
 
 
-def regime_tables(tables: Sequence[RegimeTable]) -> str:
-    """Results of round trips by each regime variable."""
+def regime_tables(tables: Sequence[RegimeTable], missing: Mapping[str, str]) -> str:
+    """Results of round trips by each regime variable, and which variables there are not."""
     text = ""
     for found in tables:
+        if found.constant is not None:
+            text += f"{constant_sentence(found)}\n"
+            continue
         table = _table(
             f"{found.variable} at entry ({found.unit})", "trips", "total", "mean", "with a gain"
         )
@@ -328,7 +347,7 @@ def regime_tables(tables: Sequence[RegimeTable]) -> str:
         text += _render(table)
         if found.unknown:
             text += f"{found.unknown} round trips had no known {found.variable}\n"
-    return text
+    return text + "".join(f"{name}: {why}\n" for name, why in missing.items())
 
 
 def lookahead_text(checks: Sequence[CutCheck], warmups: Sequence[WarmupRow]) -> str:
@@ -338,7 +357,7 @@ def lookahead_text(checks: Sequence[CutCheck], warmups: Sequence[WarmupRow]) -> 
         table.add_row(
             check.cut_utc, check.kind, str(check.decisions), str(check.signals), str(check.orders)
         )
-    text = _render(table) + "no decision, signal or order before a cut depends on what came after\n"
+    text = f"{_render(table)}{WHY_COUNTS_DIFFER}\n{passed_sentence(checks)}\n{NOT_SEEN}\n"
     if warmups:
         table = _table("warm-up", "net", "fills", "orders", f"same as with {warmups[0].warmup}")
         for row in warmups:

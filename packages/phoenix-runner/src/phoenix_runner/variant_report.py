@@ -13,6 +13,7 @@ import numpy as np
 
 from phoenix_runner.bundle import read_json
 from phoenix_runner.left_out import LeftOut, left_out_sentence
+from phoenix_runner.report.bundle_files import gap_of
 from phoenix_runner.report.page import Section, Table
 from phoenix_runner.report.studies import Surface, cost_section, sensitivity_section, write_study
 from phoenix_runner.report.wording import (
@@ -52,6 +53,7 @@ def draw_variants(folder: Path) -> Path:
         sentences=_sentences(summary),
         sections=_cost_sections(summary) if costs else _sweep_sections(summary),
         caveats=execution_sentences(experiment["config"], experiment["instruments"]),
+        gaps=[gap_of(row) for row in summary["gaps"]],
     )
 
 

@@ -105,7 +105,7 @@ def read_bundle(folder: Path) -> RunBundle:
             marks=_marks(folder / "marks.parquet"),
             beyond_display=None if summary["bar_fills"] else _beyond_display(folder / "fills.csv"),
             refusals=_refusals(summary["refusals"]),
-            gaps=[_gap(g) for g in manifest["gaps"]],
+            gaps=[gap_of(g) for g in manifest["gaps"]],
             simulated=summary["simulated"],
             data_start_ns=manifest["data_start_ns"],
             catalog_digest=manifest["catalog_digest"],
@@ -197,7 +197,8 @@ def _marks(path: Path) -> dict[str, MarkSeries]:
     return found
 
 
-def _gap(row: Mapping[str, str]) -> Gap:
+def gap_of(row: Mapping[str, str]) -> Gap:
+    """A gap as runs write it down, for readers."""
     kind = DATA_NAMES.get(row["type"], row["type"])
     what = f"{kind} of {row['instrument_id']}"
     return Gap(parse_utc(row["start_utc"]), parse_utc(row["end_utc"]), what)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from phoenix_runner.report.drawing import BLUE, SKY, SOFT, draw
 from phoenix_runner.report.page import Chart, Section, Table
 from phoenix_runner.report.wording import date, money, percent
-from phoenix_runner.research.lookahead import CutCheck, Difference, WarmupRow
+from phoenix_runner.research.lookahead import WHY_COUNTS_DIFFER, CutCheck, Difference, WarmupRow
 
 
 def lookahead_sections(
@@ -57,7 +57,7 @@ def _check_table(checks: Sequence[CutCheck]) -> Table:
     return Table(
         "Comparisons that found no difference",
         "Counts of what lay before the cut and was the same with the data after it cut off or "
-        "altered.",
+        f"altered. {WHY_COUNTS_DIFFER}",
         ["cut at", "data after it", "decisions", "signals", "orders"],
         [
             [date(c.cut_utc), c.kind, f"{c.decisions:,}", f"{c.signals:,}", f"{c.orders:,}"]

@@ -17,15 +17,26 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from numpy.typing import NDArray
+from phoenix_schemas.timestamps import format_utc
 
+from phoenix_runner.report.bundle_files import Gap
 from phoenix_runner.report.charts import gross_to_net_chart, legend, slug
 from phoenix_runner.report.drawing import BLUE, INK, ORANGE, SOFT, draw, wrapped
 from phoenix_runner.report.page import Chart, Detail, Page, Section, Table, Tone, Verdict, render
-from phoenix_runner.report.wording import CANNOT_TELL, bounds, money, number, percent
+from phoenix_runner.report.wording import (
+    CANNOT_TELL,
+    bounds,
+    count,
+    duration,
+    gap_sentences,
+    money,
+    number,
+    percent,
+)
 from phoenix_runner.research.costs import CostRow
-from phoenix_runner.research.decay import DecayRow, Estimate
+from phoenix_runner.research.decay import Decay, DecayRow, Estimate, Family
 from phoenix_runner.research.labels import horizon_name
-from phoenix_runner.research.regimes import RegimeTable
+from phoenix_runner.research.regimes import RegimeTable, constant_sentence
 
 
 @dataclass(frozen=True)
@@ -52,61 +63,80 @@ def write_study(
     caveats: Sequence[str] = (),
     tone: Tone = "open",
     details: Sequence[Detail] = (),
+    gaps: Sequence[Gap] | None = None,
 ) -> Path:
-    """Write one page with a study's headline, evidence and caveats."""
+    """Write one page with a study's headline, evidence and caveats.
+
+    `gaps` are those of the data of a study's one range; None where it has no such range.
+    """
+    missing = gap_sentences(
+        [(g.what, format_utc(g.start_ns), format_utc(g.end_ns)) for g in gaps or ()]
+    )
     page = Page(
         title=title,
         subtitle=subtitle,
         verdict=Verdict(tone, headline, sentences),
         tiles=[],
         sections=sections,
-        caveats=[*caveats, CANNOT_TELL],
+        caveats=[*caveats, CANNOT_TELL, *([] if gaps is None else missing)],
         details=details,
     )
     path.write_text(render(page), encoding="utf-8", newline="\n")
     return path
 
 
-def decay_section(signal: str, rows: Sequence[DecayRow], *, confidence: float = 0.95) -> Section:
-    """IC and hit rate by horizon, with intervals; what happened kept apart from what followed."""
-    blocks: list[Chart | Table] = [
+def decay_section(signal: str, found: Decay, limit: Family, *, confidence: float = 0.95) -> Section:
+    """IC and same signs by horizon, with intervals; what happened kept apart from what followed."""
+    rows = found.rows
+    charts: list[Chart | Table] = [
         _decay_chart(
             slug("ic", signal), f"Rank correlation of {signal} with the mid's move", rows,
             lambda r: r.rank_ic, "rank correlation (−1 to 1)", 0.0, confidence,
         ),
-        _decay_chart(
-            slug("hits", signal), f"Hit rate of {signal}", rows, lambda r: r.hit_rate,
-            "share with the right sign (0 to 1)", 0.5, confidence,
-        ),
-        Table(
-            "Figures",
-            f"Intervals at {percent(confidence, 0)} from blocks of time drawn with replacement.",
-            ["move", "horizon", "observations", "blocks", "rank IC", "linear IC", "hit rate"],
-            [
-                [
-                    "after (predictive)" if r.kind == "predictive" else "before (contemporaneous)",
-                    horizon_name(r.horizon_ns),
-                    f"{r.observations:,}",
-                    f"{r.blocks:,}",
-                    _interval(r.rank_ic),
-                    _interval(r.linear_ic),
-                    _interval(r.hit_rate),
-                ]
-                for r in rows
-            ],
-        ),
     ]  # fmt: skip
+    if any(r.same_sign.value is not None for r in rows):
+        charts.append(
+            _decay_chart(
+                slug("signs", signal), f"Moves with the sign of {signal}", rows,
+                lambda r: r.same_sign, "share of same sign (0 to 1)", 0.5, confidence,
+            )
+        )  # fmt: skip
+    blocks = duration(rows[0].block_ns / 1e9)
+    table = Table(
+        "Figures",
+        f"Intervals at {percent(confidence, 0)}, each of its row alone, from blocks of {blocks} drawn "
+        f"with replacement. Stands out: among all {count(limit.comparisons, 'comparison')} of this "
+        "study. Same sign: of signals that take both.",
+        ["move", "horizon", "observations", "blocks", "rank IC", "stands out", "linear IC",
+         "same sign"],
+        [
+            [
+                "after (predictive)" if r.kind == "predictive" else "before (contemporaneous)",
+                horizon_name(r.horizon_ns),
+                f"{r.observations:,}",
+                f"{r.blocks:,}",
+                _interval(r.rank_ic),
+                {True: "yes", False: "no", None: "–"}[limit.beyond_chance(r)],
+                _interval(r.linear_ic),
+                _interval(r.same_sign),
+            ]
+            for r in rows
+        ],
+    )  # fmt: skip
     return Section(
         f"Decay of {signal}",
         "Only the move after the signal could be traded. The move before it says what the signal "
         "describes.",
-        blocks,
+        [*charts, table],
     )
 
 
 def regime_section(table: RegimeTable, *, currency: str) -> Section:
     """Results of round trips by the state of the market when they began."""
     unit = table.unit
+    if table.constant is not None:
+        sentence = constant_sentence(table)
+        return Section(table.variable.capitalize(), f"{sentence[0].upper()}{sentence[1:]}.", [])
     names = [bounds(r.low, r.high) for r in table.rows]
 
     def paint(axes: Axes, _: bool) -> None:
@@ -268,7 +298,8 @@ def _decay_chart(
 
     return draw(
         name, title,
-        f"Bars are {percent(confidence, 0)} intervals. One that crosses the line shows nothing.",
+        f"Bars are {percent(confidence, 0)} intervals, each of its point alone. One that crosses the "
+        "line shows nothing; of many, some miss it by luck.",
         paint, height=300, half=True,
     )  # fmt: skip
 

@@ -8,7 +8,7 @@ suite; trading does not influence them. Rows of warm-up are left out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ class Dataset:
     features: pa.Table
     labels: pa.Table
     market: dict[str, Observed]
+    gaps: Sequence[Mapping[str, str]] = ()
 
     @property
     def signals(self) -> list[str]:
@@ -71,10 +72,12 @@ def make_dataset(
     time = suite.config.time
     result = run_backtest(traced, time.start_ns, time.end_ns, progress=progress)
     features = _features(result, time.start_ns)
-    if features.num_rows == 0:
+    if features.num_rows == 0 or len(features.column_names) == len(KEYS):
         raise NoDataError(
-            f"strategy {suite.spec.name} must record or trace signal values (had none between "
-            f"{time.start_utc} and {time.end_utc}); use a longer range"
+            f"strategy {suite.spec.name} must tell its signal values (it called neither "
+            f"self.trace({{...}}) nor self.record(...) from {time.start_utc} to {time.end_utc}); call "
+            'self.trace({"momentum": 0.3}) in the callback that decides, or use a longer range if it '
+            "does so already"
         )
     labels, market = [], {}
     for instrument_id in sorted(set(features["instrument_id"].to_pylist())):
@@ -88,7 +91,7 @@ def make_dataset(
         table = forward_labels(found.ts_ns, found.mid, at, horizons_ns=horizons_ns)
         names = pa.array([instrument_id] * table.num_rows, pa.string())
         labels.append(table.add_column(1, "instrument_id", names))
-    return Dataset(features, pa.concat_tables(labels), market)
+    return Dataset(features, pa.concat_tables(labels), market, result.gaps)
 
 
 def write_dataset(

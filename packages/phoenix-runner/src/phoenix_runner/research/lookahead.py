@@ -37,6 +37,9 @@ from phoenix_runner.research.altered_catalog import altered, cut
 from phoenix_runner.suite import Suite, suite_from
 from phoenix_runner.tasks import AnyTask, Files, Task, Work, run_whole
 
+KINDS = ("decision", "signal", "order")
+"""What is compared."""
+
 COPIES = {"cut": cut, "altered": altered}
 """How a catalog loses its future, by the name of the comparison."""
 
@@ -82,6 +85,42 @@ class CutCheck:
     decisions: int
     signals: int
     orders: int
+
+    @property
+    def compared(self) -> int:
+        """Everything that was compared."""
+        return self.decisions + self.signals + self.orders
+
+
+NOT_SEEN = (
+    "Not seen by this: data that a strategy reads from elsewhere, and rows of the catalog that are "
+    "stamped before they were known."
+)
+WHY_COUNTS_DIFFER = (
+    "A run on data cut off ends at the cut and begins to close its positions just before, so less of it "
+    "is compared than of one on data altered from the cut on."
+)
+
+
+def passed_sentence(checks: Sequence[CutCheck]) -> str:
+    """What may be said of comparisons that found no difference; no more than was compared.
+
+    >>> passed_sentence([CutCheck("2024-01-01T00:00:00Z", "cut", 12, 0, 3)])
+    'No decision or order before a cut depends on what came after'
+    """
+    counts = {name: sum(getattr(c, f"{name}s") for c in checks) for name in KINDS}
+    compared = [name for name in KINDS if counts[name]]
+    if not compared:
+        return (
+            "Nothing was compared: the strategy traced, recorded and ordered nothing before any cut, so "
+            "this says nothing of it; use a longer range, or let it call self.trace(...)"
+        )
+    *first, last = compared
+    what = f"{', '.join(first)} or {last}" if first else last
+    sentence = f"No {what} before a cut depends on what came after"
+    if compared == ["order"]:
+        return f"{sentence}; only orders were compared: this strategy traces nothing"
+    return sentence
 
 
 @dataclass(frozen=True)
@@ -264,7 +303,7 @@ def _compare(whole: Files, other: Files, until_ns: int, task: CopyTask) -> CutCh
     """Rows before `until_ns` of both runs, kind by kind, in the order they were written."""
     cut_utc = format_utc(task.cut_ns)
     counts = {}
-    for name in ("decisions", "signals", "orders"):
+    for name in (f"{kind}s" for kind in KINDS):
         one, two = (_before(_trace(files, name), until_ns) for files in (whole, other))
         counts[name] = one.num_rows
         difference = None if one.equals(two) else _first_difference(one, two)

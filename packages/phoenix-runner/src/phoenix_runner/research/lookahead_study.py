@@ -17,6 +17,7 @@ from phoenix_runner.report.lookahead import lookahead_sections
 from phoenix_runner.report.studies import write_study
 from phoenix_runner.report.wording import execution_sentences
 from phoenix_runner.research.lookahead import (
+    NOT_SEEN,
     CutCheck,
     Difference,
     LookaheadError,
@@ -24,6 +25,7 @@ from phoenix_runner.research.lookahead import (
     compare_cuts,
     compare_warmups,
     local_catalog,
+    passed_sentence,
     tasks_of_cuts,
     tasks_of_warmups,
 )
@@ -94,15 +96,15 @@ def _write(
             },
         )
         bundle.write(files.content)
-        compared = sum(c.decisions + c.signals + c.orders for c in checks)
+        compared = sum(c.compared for c in checks)
         write_study(
             bundle.folder / "report.html",
             title=f"Look-ahead check of {suite.spec.name}",
             subtitle=f"{', '.join(suite.instruments)}, {suite.config.time.start_utc} to "
             f"{suite.config.time.end_utc} (excluded)",
-            tone="good" if difference is None else "bad",
+            tone="bad" if difference is not None else "good" if compared else "open",
             headline=(
-                "No decision, signal or order before a cut depends on what came after it"
+                passed_sentence(checks)
                 if difference is None
                 else f"The {difference.what} at {difference.at_utc} depends on data from after it"
             ),
@@ -111,10 +113,7 @@ def _write(
                     f"{compared:,} decisions, signals and orders before the cuts were the same with "
                     "the data after them taken away or altered."
                 ),
-                (
-                    "Not seen by this: data that a strategy reads from elsewhere, and rows of the "
-                    "catalog that are stamped before they were known."
-                ),
+                NOT_SEEN,
             ],
             sections=lookahead_sections(checks, warmups, difference, currency=_currency(suite)),
             caveats=execution_sentences(config),

@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from phoenix_runner.errors import RunnerError
 from phoenix_runner.fills import sample_asof
+
+Floats = NDArray[np.float64]
 
 
 class RegimeError(RunnerError):
@@ -45,6 +47,7 @@ class RegimeTable:
     """All regimes of one variable, and how many results had no known regime.
 
     `edges_from_sample`: the edges are quantiles of the whole sample, so known only afterwards.
+    `constant`: the value, if it was the same at every start, so that there is nothing to split by.
     """
 
     variable: str
@@ -52,6 +55,7 @@ class RegimeTable:
     rows: tuple[RegimeRow, ...]
     unknown: int
     unit: str = ""
+    constant: float | None = None
 
 
 def split_by_regime(
@@ -68,7 +72,8 @@ def split_by_regime(
     """Count, total, mean and share of gains of `results`, by the value of `regime` as they began.
 
     `edges` are inner cut points, increasing; without them the `quantiles` of the regime values at
-    the results' starts. The outer regimes are open.
+    the results' starts, each a value that occurred and above the smallest: no regime is empty, and
+    one value alone is one regime, `constant`. The outer regimes are open.
 
     >>> table = split_by_regime("spread_bps", [1, 2, 3], [1.0, -2.0, 5.0], [0, 2], [0.5, 3.0],
     ...                         max_age_ns=10, edges=[1.0])
@@ -85,7 +90,7 @@ def split_by_regime(
     if edges is None:
         if not all(0 < q < 1 for q in quantiles):
             raise RegimeError(f"quantiles must be between 0 and 1 (was {list(quantiles)})")
-        cuts = np.unique(np.quantile(state[known], quantiles)) if known.any() else np.empty(0)
+        cuts = _cuts(np.sort(state[known]), quantiles)
     else:
         cuts = np.asarray(edges, dtype=np.float64)
         if np.any(np.diff(cuts) <= 0) or not np.isfinite(cuts).all():
@@ -95,10 +100,34 @@ def split_by_regime(
     rows = [
         _row(bounds[i], bounds[i + 1], values[known][member == i]) for i in range(cuts.size + 1)
     ]
-    return RegimeTable(variable, edges is None, tuple(rows), int((~known).sum()))
+    alone = np.unique(state[known])
+    constant = float(alone[0]) if alone.size == 1 else None
+    return RegimeTable(variable, edges is None, tuple(rows), int((~known).sum()), constant=constant)
 
 
-def _row(low: float, high: float, own: np.ndarray[tuple[int], np.dtype[np.float64]]) -> RegimeRow:
+def constant_sentence(table: RegimeTable) -> str:
+    """What a table says whose variable was the same at every start.
+
+    >>> from dataclasses import replace
+    >>> table = split_by_regime("spread", [1, 2], [1.0, -2.0], [0, 2], [1.0, 1.0], max_age_ns=10)
+    >>> constant_sentence(replace(table, unit="ticks"))
+    'spread (ticks) was 1 at the entry of all 2 round trips: nothing to split by'
+    """
+    trips = sum(row.count for row in table.rows)
+    return (
+        f"{table.variable} ({table.unit}) was {table.constant:.4g} at the entry of all {trips:,} round "
+        "trips: nothing to split by"
+    )
+
+
+def _cuts(state: Floats, quantiles: Sequence[float]) -> Floats:
+    above = state[state > state[0]] if state.size else state
+    if not above.size:
+        return np.empty(0)
+    return np.unique(np.maximum(np.quantile(state, quantiles, method="higher"), above[0]))
+
+
+def _row(low: float, high: float, own: Floats) -> RegimeRow:
     n = int(own.size)
     return RegimeRow(
         low=low,

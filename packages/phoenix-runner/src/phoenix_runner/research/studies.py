@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,17 @@ from phoenix_runner.errors import NoDataError, SuiteError
 from phoenix_runner.experiment import catalog_digest, describe_experiment
 from phoenix_runner.fills import RoundTrip, round_trips
 from phoenix_runner.records import SIGNAL_TRACE
-from phoenix_runner.report.bundle_files import RunBundle, read_bundle
+from phoenix_runner.report.bundle_files import RunBundle, gap_of, read_bundle
 from phoenix_runner.report.page import Section
 from phoenix_runner.report.studies import decay_section, regime_section, write_study
 from phoenix_runner.report.wording import execution_sentences
-from phoenix_runner.research.decay import LEAST_BLOCKS, DecayRow, decay
+from phoenix_runner.research.decay import BLOCK_REACH, Decay, DecayRow, Family, decay, family
+from phoenix_runner.research.decay_verdict import (
+    DecayStudy,
+    decay_verdict,
+    never_known_sentence,
+    not_judged,
+)
 from phoenix_runner.research.features import make_dataset
 from phoenix_runner.research.labels import HORIZONS_NS, horizon_name
 from phoenix_runner.research.market import observed
@@ -56,11 +62,11 @@ def run_decay(
     horizons_ns: Sequence[int] = HORIZONS_NS,
     draws: int = 1000,
     progress: Progress | None = None,
-) -> tuple[Path, dict[str, tuple[DecayRow, ...]]]:
-    """IC and hit rate of a suite's signals by horizon; the folder and the rows by signal.
+) -> tuple[Path, DecayStudy]:
+    """IC and same signs of a suite's signals by horizon; the folder and the study.
 
     `signals` picks columns of the features (all by default). With several instruments a signal is
-    studied for each, under `<signal> of <instrument>`.
+    studied for each, under `<signal> of <instrument>`. Raises NoDataError if none has a value.
     """
     require_writable(Path(suite.config.output.dir), "output.dir")
     digest = catalog_digest(suite)
@@ -76,12 +82,16 @@ def run_decay(
         raise SuiteError(
             f"signal must be one of {', '.join(dataset.signals)} (was {', '.join(unknown)})"
         )
-    found: dict[str, tuple[DecayRow, ...]] = {}
+    found: dict[str, Decay] = {}
+    never_known = []
     for instrument_id, market in dataset.market.items():
         own = dataset.of(instrument_id)
         for name in chosen:
             label = name if len(dataset.market) == 1 else f"{name} of {instrument_id}"
             values = own[name].to_numpy(zero_copy_only=False)
+            if not np.isfinite(values).any():
+                never_known.append(label)
+                continue
             found[label] = decay(
                 own["ts_ns"].to_numpy(),
                 values,
@@ -91,87 +101,89 @@ def run_decay(
                 horizons_ns=horizons_ns,
                 draws=draws,
             )
+    study = DecayStudy(found, family(found.values()), never_known, suite.config.data.include)
+    if not found:
+        raise NoDataError(f"signals must be known at some time ({never_known_sentence(study)})")
     folder = Path(suite.config.output.dir) / f"decay-{identity}"
     with BundleWriter(folder) as bundle:
         files = BundleFiles()
-        rows = [{"signal": name, **_flat(row)} for name, own in found.items() for row in own]
+        rows = [
+            {"signal": name, **_flat(row, study.family)}
+            for name, one in found.items()
+            for row in one.rows
+        ]
         files.csv("decay.csv", list(rows[0]), rows)
         files.json(
-            "decay.json", json_ready({n: [asdict(r) for r in own] for n, own in found.items()})
+            "decay.json",
+            json_ready(
+                {
+                    "verdict": decay_verdict(study),
+                    **asdict(study.family),
+                    "never_known": never_known,
+                    "signals": {
+                        name: [
+                            {**asdict(row), "beyond_chance": study.family.beyond_chance(row)}
+                            for row in one.rows
+                        ]
+                        for name, one in found.items()
+                    },
+                }
+            ),
         )
         bundle.write(files.content)
-        strongest = decay_verdict(found)
         write_study(
             bundle.folder / "report.html",
             title=f"Decay of the signals of {suite.spec.name}",
             subtitle=f"{', '.join(suite.instruments)}, {suite.config.time.start_utc} to "
             f"{suite.config.time.end_utc} (excluded)",
-            headline=strongest,
+            headline=decay_verdict(study),
             sentences=[
                 (
                     "Correlation with the move after a signal is what could be traded, before costs; "
                     "with the move before it, only what the signal describes."
                 ),
                 (
-                    f"Intervals come from {draws:,} draws of blocks of time, none shorter than the "
-                    "longest horizon."
+                    f"Intervals come from {draws:,} draws of blocks of time, none shorter than "
+                    f"{BLOCK_REACH} times the longest horizon, longer for a signal that lasts. Each is "
+                    "of its row alone; the headline counts all comparisons."
                 ),
+                *not_judged(study),
+                *([never_known_sentence(study)] if never_known else []),
             ],
-            sections=[decay_section(name, own) for name, own in found.items()],
+            sections=[decay_section(name, one, study.family) for name, one in found.items()],
+            gaps=[gap_of(row) for row in dataset.gaps],
         )
         bundle.publish()
-    return folder, found
+    return folder, study
 
 
-def decay_verdict(found: Mapping[str, Sequence[DecayRow]]) -> str:
-    """The predictive rank IC that is furthest from zero among those whose interval excludes it."""
-    predictive = [row for own in found.values() for row in own if row.kind == "predictive"]
-    if all(row.rank_ic.low is None for row in predictive):
-        blocks = max(row.blocks for row in predictive)
-        why = (
-            f"the moves fall into {blocks} blocks of the longest horizon, {LEAST_BLOCKS} needed; use a "
-            "longer range or shorter horizons"
-            if blocks < LEAST_BLOCKS
-            else "the signals, or the moves after them, do not vary"
-        )
-        return f"Nothing can be judged: {why}"
-    sure = [
-        (abs(row.rank_ic.value or 0.0), name, row)
-        for name, own in found.items()
-        for row in own
-        if row.kind == "predictive"
-        and row.rank_ic.low is not None
-        and row.rank_ic.high is not None
-        and (row.rank_ic.low > 0 or row.rank_ic.high < 0)
-    ]
-    if not sure:
-        return "No signal orders the moves that follow it beyond chance"
-    _, name, row = max(sure, key=lambda s: s[0])
-    return (
-        f"{name} orders the next {horizon_name(row.horizon_ns)} with a rank correlation of "
-        f"{row.rank_ic.value:.3f}"
-    )
-
-
-def _flat(row: DecayRow) -> dict[str, Any]:
+def _flat(row: DecayRow, limit: Family) -> dict[str, Any]:
     values: dict[str, Any] = {
         "horizon": horizon_name(row.horizon_ns),
         "kind": row.kind,
         "observations": row.observations,
+        "block_ns": row.block_ns,
         "blocks": row.blocks,
+        "rank_t": row.rank_t,
+        "beyond_chance": limit.beyond_chance(row),
     }
-    for name in ("rank_ic", "linear_ic", "hit_rate"):
+    for name in ("rank_ic", "linear_ic", "same_sign"):
         estimate = getattr(row, name)
         values |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
     return values
 
 
-def run_regimes(folder: Path, catalog: str | None = None) -> tuple[Path, list[RegimeTable]]:
+def run_regimes(
+    folder: Path, catalog: str | None = None
+) -> tuple[Path, list[RegimeTable], dict[str, str]]:
     """Results of a finished run's round trips by spread, volatility, toxicity and funding.
 
     Spread comes from the catalog's quotes, volatility from the marks of the hour before, toxicity
     from the run's signal trace (if it recorded one with a `vpin`), funding from the catalog; what is
-    not there is left out. With several instruments each has its own tables, `<variable> of
+    not there is in the third part of the answer, with the reason. Spread is counted in ticks: the same
+    ticks are fewer bps of a higher price.
+
+    With several instruments each has its own tables, `<variable> of
     <instrument>`. `catalog` replaces the path at which the run saw its catalog. Writes `regimes-<id>`
     beside the run. Raises BundleError for a bundle whose files were changed.
     """
@@ -189,13 +201,18 @@ def run_regimes(folder: Path, catalog: str | None = None) -> tuple[Path, list[Re
     moved = [] if catalog is None else [f"catalog.path={catalog}"]
     suite = load_suite(folder / "config_resolved.yaml", moved)
     tables = []
+    missing: dict[str, str] = {}
     for instrument_id in suite.instruments:
         own = [t for t in trips if t.instrument_id == instrument_id]
         if not own:
             continue
-        for name, unit, times, values, age in _variables(suite, run, folder, own):
+        of = "" if len(suite.instruments) == 1 else f" of {instrument_id}"
+        known = _variables(suite, run, folder, own)
+        named = {variable[0] for variable in known}
+        missing |= {f"{name}{of}": why for name, why in NOT_KNOWN.items() if name not in named}
+        for name, unit, times, values, age in known:
             table = split_by_regime(
-                name if len(suite.instruments) == 1 else f"{name} of {instrument_id}",
+                f"{name}{of}",
                 [t.entry_ns for t in own],
                 [float(t.net) for t in own],
                 times,
@@ -213,7 +230,10 @@ def run_regimes(folder: Path, catalog: str | None = None) -> tuple[Path, list[Re
         files = BundleFiles()
         rows = [{"variable": t.variable, **asdict(r)} for t in tables for r in t.rows]
         files.csv("regimes.csv", list(rows[0]), rows)
-        files.json("regimes.json", json_ready([asdict(t) for t in tables]))
+        files.json(
+            "regimes.json",
+            json_ready({"missing": missing, "regimes": [asdict(t) for t in tables]}),
+        )
         bundle.write(files.content)
         currency = run.record.currency
         sections: list[Section] = [regime_section(table, currency=currency) for table in tables]
@@ -222,13 +242,26 @@ def run_regimes(folder: Path, catalog: str | None = None) -> tuple[Path, list[Re
             title=f"Regimes of {run.strategy} on {', '.join(run.instrument_ids)}",
             subtitle=f"{format_utc(run.record.start_ns)} to {format_utc(run.record.end_ns)} (excluded)",
             headline=f"{len(trips)} round trips by the state of the market when they began",
-            sentences=["Differences within two standard errors are not told from chance."],
+            sentences=[
+                "Differences within two standard errors are not told from chance.",
+                *(f"{name}: {why}." for name, why in missing.items()),
+            ],
             sections=sections,
             caveats=execution_sentences(run.config),
+            gaps=run.gaps,
         )
         bundle.publish()
-    return target, tables
+    return target, tables, missing
 
+
+NOT_KNOWN = {
+    "spread": "not known, the run replayed no quotes",
+    "volatility": f"not known, the run has no {VOLATILITY_WINDOW} minutes of marks",
+    "toxicity": "not recorded by this run; a strategy that records vpin (phoenix, toxicity_volatility) "
+    "does with --set trace.signals=true",
+    "funding": "not known, the catalog has no rates of that time",
+}
+"""Why a variable that results could be split by is not there."""
 
 type _Variable = tuple[str, str, Any, Any, int]
 """Name, unit, times, values and the greatest age of a regime variable."""
@@ -243,7 +276,9 @@ def _variables(
     entries = [t.entry_ns for t in trips]
     if "QuoteTick" in suite.config.data.include:
         market = observed(suite, instrument_id, entries)
-        found.append(("spread", "bps", market.ts_ns, market.spread_bps, NS_PER_MINUTE))
+        tick = float(suite.instruments[instrument_id].price_increment)
+        ticks = np.round(market.spread_bps * market.mid / 1e4 / tick, 6)
+        found.append(("spread", "ticks", market.ts_ns, ticks, NS_PER_MINUTE))
     marks = run.marks[instrument_id]
     moves = np.diff(np.log(marks.mark))
     squares = np.convolve(moves**2, np.ones(VOLATILITY_WINDOW), mode="valid")
