@@ -8,6 +8,7 @@ raises what a callback raised, and takes the books when the engine has ended. It
 from __future__ import annotations
 
 import gc
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -308,10 +309,11 @@ def _order_names(orders: list[Any]) -> dict[str, str]:
     """Names of orders in the bundle: their ids, but for the engine's liquidations, whose ids are
     random in every run and are counted instead."""
     names: dict[str, str] = {}
+    liquidations = itertools.count(1)
     for order in orders:
         order_id = str(order.client_order_id)
-        liquidation = f"{LIQUIDATION}{sum(n.startswith(LIQUIDATION) for n in names.values()) + 1}"
-        names[order_id] = liquidation if order_id.startswith(LIQUIDATION) else order_id
+        liquidation = order_id.startswith(LIQUIDATION)
+        names[order_id] = f"{LIQUIDATION}{next(liquidations)}" if liquidation else order_id
     return names
 
 
