@@ -120,7 +120,7 @@ def test_config_show_prints_a_suite_that_runs_the_same(
         (["costs", "SUITE", "--set", "mode.kind=single"], 2, "mode.kind must be costs"),
         (["run"], 2, "Missing argument 'SUITE'"),
         (["frobnicate"], 2, "No such command"),
-        (["report", "zzz"], 1, "no such run"),
+        (["report", "zzz"], 3, "no such run"),
         (["runs", "--runs-dir", "absent"], 3, "no finished runs here"),
         (["config", "schema", "--strategy", "nope"], 2, "strategy must be one of"),
     ],
@@ -316,3 +316,22 @@ class Slow(PhoenixStrategy):
 SPEC = StrategySpec("slow_strategy:SPEC", StrategySettings, Slow, lambda s: frozenset(),
                     lambda s: False, lambda s: {})
 """
+
+
+def test_a_run_that_is_not_there_is_nothing_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in (["report", "abc"], ["regimes", "abc"], ["compare", "abc", "abd", "--json"]):
+        assert run_command([*command, "--runs-dir", str(tmp_path)]) == 3
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+        assert "no such run" in err
+
+
+def test_the_schema_is_json_with_or_without_the_option(capsys: pytest.CaptureFixture[str]) -> None:
+    texts = []
+    for more in ([], ["--json"]):
+        assert run_command(["config", "schema", *more]) == 0
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1]
+    assert "$defs" in json.loads(texts[0])

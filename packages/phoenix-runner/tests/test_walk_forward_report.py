@@ -167,5 +167,5 @@ def test_a_fold_has_a_page_of_its_own(
     (page.parent / "fills.csv").write_text("")
     assert run_command(["report", str(page.parent)]) == 1
     assert "files must be as the run left them" in capsys.readouterr().err
-    assert run_command(["report", "cafe/folds/07", "--runs-dir", str(run.parent)]) == 1
+    assert run_command(["report", "cafe/folds/07", "--runs-dir", str(run.parent)]) == 3
     assert "no such run" in capsys.readouterr().err

@@ -69,7 +69,7 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from phoenix_runner.errors import BundleError
+from phoenix_runner.errors import BundleError, NoRunError
 
 HASH_FILE = "bundle.sha256"
 UNHASHED = frozenset(
@@ -256,7 +256,7 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
 def find_run(name: str, root: Path) -> Path:
     """A finished run by its folder, or by the start of its id under `root`.
 
-    Raises BundleError if there is none, or more than one.
+    Raises NoRunError if there is none, BundleError if there is more than one.
     """
     if is_finished(Path(name)):
         return Path(name)
@@ -265,7 +265,7 @@ def find_run(name: str, root: Path) -> Path:
         return found[0]
     if found:
         raise BundleError(f"{name!r} must name one run (fits {', '.join(p.name for p in found)})")
-    raise BundleError(
+    raise NoRunError(
         f"{name!r} must be the folder of a finished run, or the start of an id in {root} (no such "
         "run); list them with `phoenix runs`"
     )

@@ -482,10 +482,12 @@ def show(suite: str, overrides: tuple[str, ...], as_json: bool) -> None:
 
 @config.command()
 @click.option("--strategy", default="ema_cross", show_default=True, help="Whose settings.")
-def schema(strategy: str) -> None:
-    """Print the JSON Schema of a suite file, for editors."""
+@JSON
+def schema(strategy: str, as_json: bool) -> None:
+    """Print the JSON Schema of a suite file, for editors: JSON with or without --json."""
     from phoenix_runner.suite import suite_schema
 
+    del as_json  # it is JSON anyway
     _print_json(suite_schema(strategy))
 
 

@@ -25,6 +25,12 @@ class BundleError(RunnerError):
     """A run's folder is missing, unfinished or not what its hash says."""
 
 
+class NoRunError(BundleError):
+    """No finished run has the name that was given."""
+
+    exit_code = 3
+
+
 class StrategyFailedError(RunnerError):
     """A strategy raised in a callback; the message names class, callback and log file."""
 
