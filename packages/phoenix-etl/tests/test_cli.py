@@ -82,7 +82,7 @@ def test_no_raw_root_at_all(run: Run) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("<html>\n", "1: aggTrades must have 7 columns (has 1: '<html>'); is this another file?"),
+        ("<html>\n", "1: aggTrades must have 7 columns (has 1: '<html>'); it is the answer of a web s"),
         ("1,2,3\n", "1: aggTrades must have 7 columns (has 3: '1,2,3'); is this another file?"),
         ("\x89PNG\x00\x00,\n", "1: aggTrades must have 7 columns (has 2"),
         ("", " empty, not even a header; download it again"),
