@@ -13,7 +13,8 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import pytest
 from phoenix_etl import cli, command_output, scheduler
@@ -81,7 +82,7 @@ def test_no_raw_root_at_all(run: Run) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("<html>\n", "1: aggTrades must have 7 columns (has 1: '<html>'); is this another file?"),
+        ("<html>\n", "1: aggTrades must have 7 columns (has 1: '<html>'); it is the answer of a web s"),
         ("1,2,3\n", "1: aggTrades must have 7 columns (has 3: '1,2,3'); is this another file?"),
         ("\x89PNG\x00\x00,\n", "1: aggTrades must have 7 columns (has 2"),
         ("", " empty, not even a header; download it again"),
@@ -462,6 +463,56 @@ def test_verify_says_what_it_did_not_look_at(run: Run, dumps, catalog) -> None:
             "not ingested: 2 more; --json lists them all",
         ]
     assert json.loads(ran.out)["not_ingested"] == paths
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+@pytest.mark.parametrize("command", ["ingest", "verify"])
+def test_quiet_silences_progress_and_nothing_else(
+    run: Run, dumps, tmp_path: Path, command: str, options: tuple[str, ...]
+) -> None:
+    """A file that is left out, and a stranger that is not read: results are the same, told or not."""
+    dumps.add("aggTrades", "2024-01-01", [ROW])
+    broken = dumps.add("aggTrades", "2024-01-02", ["bad"])
+    dumps.put("notes.txt", "x")
+
+    def ran(catalog: str, *quiet: str) -> Ran:
+        args = ("--raw-root", dumps.root, "--catalog", tmp_path / catalog, *options)
+        if command == "verify":
+            run("ingest", *args)
+        return run(command, *args, *quiet)
+
+    told, silent = ran("c"), ran("d", "--quiet")
+    assert silent.code == told.code == 1
+    assert silent.out == told.out.replace(f"{tmp_path}/c", f"{tmp_path}/d")
+    assert silent.out
+    (error,) = silent.err.splitlines() or [""]
+    if command == "verify" and options:
+        assert error == ""  # the problems are in the JSON
+    else:
+        assert error.startswith("error: ")
+        assert broken in error
+    progress = [line for line in told.err.splitlines() if line != error]
+    assert any("file(s) to read" in line for line in progress)
+    if command == "ingest":
+        assert any("not read: notes.txt" in line for line in progress)
+
+
+def test_quiet_synth_still_says_where_its_files_are(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from phoenix_etl import synthetic
+
+    def one_file(out: Path, *, progress: Any, **_settings: object) -> Any:
+        if progress is not None:
+            progress(1, 1, "a.csv")
+        return SimpleNamespace(truth_root=out / "truth")
+
+    monkeypatch.setattr(synthetic, "write_market", one_file)
+    told, silent = run("synth", "--out", tmp_path), run("synth", "--out", tmp_path, "--quiet")
+    said = f"dump files in {tmp_path}, the truth about them in {tmp_path}/truth\n"
+    assert (told.out, silent.out) == (said, said)
+    assert told.err == "1/1 files, 0 s left: a.csv\n"
+    assert silent.err == ""
 
 
 def test_every_command_explains_itself(run: Run) -> None:

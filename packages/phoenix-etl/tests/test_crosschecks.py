@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from phoenix_etl import pipeline
+from phoenix_etl import ingest_run
 from phoenix_etl.crosschecks import CheckSummary, CrossCheck, MinuteBars, run_check, summaries
 from phoenix_etl.errors import CatalogError
 from phoenix_etl.synthetic import write_market
@@ -249,7 +249,7 @@ def test_only_days_that_changed_are_checked_again(
         made.append(task.key)
         return run_check(task)
 
-    monkeypatch.setattr(pipeline, "run_check", counted)
+    monkeypatch.setattr(ingest_run, "run_check", counted)
     catalog = Catalog(tmp_path / "catalog", market)
     first = catalog.ingest(end="2024-01-02").manifest.crosschecks
     # A quote sent just before midnight arrives after it: the second day may exist already.

@@ -484,7 +484,12 @@ def test_the_command_reports_and_leaves_with_1_when_a_file_failed(
         result.stdout
     )
     assert f"not in the archive: {files[2].path}" in result.stderr
+    assert "3 file(s) asked for" in result.stderr
     result = CliRunner().invoke(cli, [*arguments, "--json"])
+    assert "3 file(s) asked for" in result.stderr
+    silent = CliRunner().invoke(cli, [*arguments, "--json", "--quiet"])
+    assert silent.stdout == result.stdout
+    assert [line.partition(":")[0] for line in silent.stderr.splitlines()] == ["error"]
     told = json.loads(result.stdout)
     assert told["known"] == [files[0].path]
     assert told["missing"] == [files[2].path]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from decimal import Decimal
 
 import pyarrow as pa
@@ -209,3 +210,27 @@ def test_older_names_of_klines_are_known() -> None:
 def test_a_wrong_first_line_is_refused(line: str, said: str) -> None:
     with pytest.raises(SourceError, match=said):
         sniff_header(AGG_TRADES, line, "f.csv")
+
+
+@pytest.mark.parametrize(
+    ("data", "next_step"),
+    [
+        (gzip.compress(b"1,2,3\n", mtime=0), "it is packed by gzip: unpack it"),
+        (b"PK\x03\x04\x14\x00\x00", "it is a ZIP file: unpack it, or name it .zip"),
+        ("1,42000.1,0.5,1,1,1704067200000,true".encode("utf-16"), "it is UTF-16: save it as UTF-8"),
+        (b"<html>404</html>", "it is the answer of a web server: download it again"),
+        (b"1,1,1,1,1,1,true\r2,1,1,1,1,1,true", "its lines end in carriage returns alone"),
+        (b"1;1;1;1;1;1;true", "cells must be separated by commas"),
+        (b"1\t1\t1\t1\t1\t1\ttrue", "cells must be separated by commas"),
+        (b"\x00\x00\x00,", r"7 columns \(has 2: .*\); is this another file?"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_with_what_to_do(data: bytes, next_step: str) -> None:
+    line = data.partition(b"\n")[0].decode("utf-8", "backslashreplace")
+    with pytest.raises(SourceError, match=next_step):
+        sniff_header(AGG_TRADES, line, "f.csv")
+
+
+def test_a_bad_byte_in_the_first_row_does_not_refuse_the_file() -> None:
+    columns, header = sniff_header(AGG_TRADES, "1,4\x002,0.5,1,1,1704067200000,true", "f.csv")
+    assert (columns, header) == (AGG_TRADES.columns, False)

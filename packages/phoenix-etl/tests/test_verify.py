@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from phoenix_etl import manifest as manifests
-from phoenix_etl import reader_proof
+from phoenix_etl import partition_proof, reader_proof, reading
+from phoenix_etl import verify as verify_module
 from phoenix_etl.errors import NothingFoundError, UsageError
 from phoenix_etl.scheduler import Silent
 from phoenix_etl.table_difference import difference, without_duplicates
@@ -372,6 +373,86 @@ def test_files_are_read_back_in_slices_of_time(dumps, catalog, monkeypatch) -> N
 
     _rewrite(catalog, edit)
     assert "NautilusTrader reads other values: price is" in problem(catalog, against_sources=False)
+
+
+class Compared:
+    """Rows of each comparison of stored rows with their source, and how many readings were whole."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.rows: list[int] = []
+        self.whole = 0
+        real_difference, real_proof = partition_proof.difference, verify_module.PartitionProof
+
+        def noted(stored: pa.Table, other: pa.Table) -> str | None:
+            self.rows.append(stored.num_rows)
+            return real_difference(stored, other)
+
+        def proof(*args: Any, in_slices: bool) -> Any:
+            self.whole += not in_slices
+            return real_proof(*args, in_slices=in_slices)
+
+        monkeypatch.setattr(partition_proof, "difference", noted)
+        monkeypatch.setattr(partition_proof, "SLICE_ROWS", 8)
+        monkeypatch.setattr(verify_module, "PartitionProof", proof)
+
+
+def blockwise(monkeypatch: pytest.MonkeyPatch, size: int = 200) -> None:
+    monkeypatch.setattr(reading, "BLOCK_BYTES", size)
+
+
+def test_sources_are_compared_in_slices_of_time(dumps, catalog, monkeypatch) -> None:
+    """Bounded memory for any day; rows out of order, twice, in conflict or of another file's day are
+    found in their slice."""
+    rows = [trade(n, T0 + n // 3) for n in range(200)]  # three of each moment
+    rows[60:80] = [trade(n, T0 + 20) for n in range(60, 80)]  # and more than a slice of one
+    rows.insert(30, trade(200, T0 + DAY))  # the next day's
+    rows[101], rows[104] = rows[104], rows[101]
+    rows += [rows[190], trade(195, T0 + 65, "42000.2"), "bad"]
+    dumps.add("aggTrades", "2024-01-01", rows)
+    dumps.add("aggTrades", "2024-01-02", [trade(n, T0 + DAY + n) for n in range(201, 300)])
+    dumps.add("aggTrades", "2024-01", [trade(n, T0 + (n - 300) * DAY) for n in range(300, 320)])
+    catalog.ingest()
+    blockwise(monkeypatch)
+    compared = Compared(monkeypatch)
+    assert catalog.verify().problems == []
+    assert compared.whole == 0
+    assert sum(compared.rows) == catalog.table("TradeTick").num_rows
+    assert len(compared.rows) > 25
+    assert max(compared.rows) <= 20 + 8
+
+
+@pytest.mark.parametrize("row", [3, 77, 199])
+def test_a_wrong_value_is_found_in_whichever_slice_it_lies(
+    dumps, catalog, monkeypatch, row: int
+) -> None:
+    dumps.add("aggTrades", "2024-01-01", [trade(n, T0 + n) for n in range(200)])
+    catalog.ingest()
+
+    def edit(table: pa.Table) -> pa.Table:
+        field = table.schema.field("price")
+        prices = table.column("price").to_pylist()
+        prices[row] += Decimal("0.01")
+        return table.set_column(0, field, pa.array(prices, field.type))
+
+    _rewrite(catalog, edit)
+    blockwise(monkeypatch)
+    compared = Compared(monkeypatch)
+    assert problem(catalog) == (
+        "futures/aggTrades/BTCUSDT/2024-01-01: TradeTick differs from its source: "
+        "price is 42000.1000000000000000 where 42000.1100000000000000 is stored"
+    )
+    assert compared.whole == 1
+
+
+def test_a_source_far_out_of_order_is_compared_as_a_whole(dumps, catalog, monkeypatch) -> None:
+    rows = [trade(n, T0 + n) for n in range(200)]
+    dumps.add("aggTrades", "2024-01-01", [*rows[:5], *rows[100:], *rows[5:100]])
+    catalog.ingest()
+    blockwise(monkeypatch)
+    compared = Compared(monkeypatch)
+    assert catalog.verify().problems == []
+    assert compared.whole == 1
+    assert compared.rows[-1] == 200
 
 
 def test_a_lost_row(sound) -> None:

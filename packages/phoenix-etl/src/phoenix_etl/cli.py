@@ -249,8 +249,7 @@ def synth(
     except KeyboardInterrupt:
         note(f"interrupted; the files in {out} are not all there. Run the same command again")
         sys.exit(INTERRUPTED)
-    if not quiet:
-        click.echo(f"dump files in {out}, the truth about them in {market.truth_root}")
+    click.echo(f"dump files in {out}, the truth about them in {market.truth_root}")
 
 
 @cli.command()
@@ -297,7 +296,7 @@ def download(
     except SchemaError as error:
         raise UsageError(str(error)) from None
     try:
-        with download_shown(stderr(), quiet=quiet or as_json) as progress:
+        with download_shown(stderr(), quiet=quiet) as progress:
             result = run_download(
                 files, raw_root, base_url=base_url, connections=connections, progress=progress
             )

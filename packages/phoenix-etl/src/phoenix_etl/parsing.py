@@ -85,6 +85,10 @@ SCALED = frozenset({Kind.PRICE, Kind.SIZE, Kind.PRICE_8})
 """Kinds that become int64 in units of their last decimal."""
 
 
+_UTF_16 = ("\\xff\\xfe", "\\xfe\\xff")
+"""Its byte order marks, as they stand in text that was decoded with escapes."""
+
+
 def sniff_header(spec: DatasetSpec, first_line: str, name: str) -> tuple[tuple[Column, ...], bool]:
     """Columns of a file in file order, and whether its first line is a header.
 
@@ -93,6 +97,8 @@ def sniff_header(spec: DatasetSpec, first_line: str, name: str) -> tuple[tuple[C
 
     Raises SourceError when a header lacks a column, or the number of columns is wrong.
     """
+    if first_line.startswith(_UTF_16):  # whose cells may be as many as they should be
+        raise SourceError(f"{name}:1: must be UTF-8 text; {_what_to_do(first_line)}")
     cells = [cell.strip().strip('"') for cell in first_line.split(",")]
     by_name = {n: column for column in reversed(spec.columns) for n in reversed(column.names)}
     # A name that is one column's own beats the same word as another's alias.
@@ -102,7 +108,7 @@ def sniff_header(spec: DatasetSpec, first_line: str, name: str) -> tuple[tuple[C
         if len(cells) != len(spec.columns):
             raise SourceError(
                 f"{name}:1: {spec.name} must have {len(spec.columns)} columns "
-                f"(has {len(cells)}: {first_line[:80]!r}); is this another file?"
+                f"(has {len(cells)}: {first_line[:80]!r}); {_what_to_do(first_line)}"
             )
         return spec.columns, False
     for cell, column in zip(cells, known, strict=True):
@@ -120,6 +126,23 @@ def sniff_header(spec: DatasetSpec, first_line: str, name: str) -> tuple[tuple[C
                 f"(names it {names.count(column.name)} times: {first_line[:120]!r})"
             )
     return tuple(found), True
+
+
+def _what_to_do(first_line: str) -> str:
+    """The next step with a file whose first line is none of its dataset."""
+    if first_line.startswith("\x1f\\x8b"):
+        return "it is packed by gzip: unpack it"
+    if first_line.startswith("PK\x03\x04"):
+        return "it is a ZIP file: unpack it, or name it .zip"
+    if first_line.startswith(_UTF_16):
+        return "it is UTF-16: save it as UTF-8"
+    if first_line.startswith("<"):
+        return "it is the answer of a web server: download it again"
+    if "\r" in first_line:
+        return "its lines end in carriage returns alone: convert them to newlines"
+    if any(mark in first_line for mark in ";\t"):
+        return "cells must be separated by commas"
+    return "is this another file?"
 
 
 def written_decimals(columns: tuple[Column, ...], line: str) -> dict[str, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from phoenix_schemas.arrow import DECIMAL
-from phoenix_schemas.datasets import Column, DatasetSpec, Kind, Target
+from phoenix_schemas.datasets import Column, Kind, Target
 from phoenix_schemas.timestamps import NS_PER_DAY, NS_PER_HOUR, NS_PER_SECOND, day_start, utc_day
 from pyarrow import csv
 
@@ -32,14 +32,13 @@ _DECIMALS = (Kind.PRICE, Kind.SIZE, Kind.PRICE_8, Kind.AMOUNT)
 
 
 @dataclass(frozen=True)
-class SourceRows:
-    """What a source file holds: all its rows counted, those of each day typed from their text."""
+class SourceCounts:
+    """How many rows a source file holds: all of them, and where they belong."""
 
-    spec: DatasetSpec
     count: int
     out_of_range: int
     superseded: int
-    days: dict[str, pa.Table]
+    days: dict[str, int]
 
 
 def read_as_text(
@@ -51,13 +50,15 @@ def read_as_text(
     start_ns: int | None,
     end_ns: int | None,
     replaced_days: list[str],
-) -> SourceRows:
-    """Rows of a file by the UTC day at which they could be known.
+    on_rows: Callable[[str, pa.Table], None],
+) -> SourceCounts:
+    """Read a file and hand its rows, typed from their text, block by block to `on_rows`: the UTC day at
+    which they could be known, and a table.
 
     Raises SourceError for a line that is not rejected and yet cannot be read.
     """
     reader = _TextReader(source)
-    parts: dict[str, list[pa.Table]] = defaultdict(list)
+    days: dict[str, int] = defaultdict(int)
     count = out_of_range = superseded = 0
     unread = np.array(sorted(rejected), np.int64)
     replaced = [day_start(dt.date.fromisoformat(day)) for day in replaced_days]
@@ -81,9 +82,10 @@ def read_as_text(
         numbers = ts_init // NS_PER_DAY
         for number in np.unique(numbers[inside]).tolist():
             mine = rows.filter(pa.array(inside & (numbers == number)))
-            parts[utc_day(number * NS_PER_DAY).isoformat()].append(mine)
-    days = {day: pa.concat_tables(tables) for day, tables in sorted(parts.items())}
-    return SourceRows(source.spec, count, out_of_range, superseded, days)
+            day = utc_day(number * NS_PER_DAY).isoformat()
+            days[day] += mine.num_rows
+            on_rows(day, mine)
+    return SourceCounts(count, out_of_range, superseded, dict(sorted(days.items())))
 
 
 def stored_form(rows: pa.Table, target: Target, schema: pa.Schema) -> pa.Table:

@@ -7,19 +7,18 @@ Three questions, each answered without the code that wrote the catalog:
    precision in a file's metadata; reader_proof.)
 3. Given the dump files: does every source row appear exactly once, or in the ledger as a duplicate,
    conflict, rejected line, out of range or superseded, and does each stored value equal its text?
-   The text is read as text and compared as decimals (source_proof).
+   The text is read as text and compared as decimals (source_proof, partition_proof).
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from phoenix_schemas.timestamps import UNIT_NS
@@ -29,13 +28,13 @@ from phoenix_etl.commit import CatalogStore
 from phoenix_etl.errors import CatalogError, NothingFoundError, SourceError
 from phoenix_etl.files_proof import prove_files
 from phoenix_etl.inventory import SourceFile, take_inventory
-from phoenix_etl.manifest import Manifest, PartitionEntry
+from phoenix_etl.manifest import Manifest, PartitionEntry, partition_key
+from phoenix_etl.partition_proof import PartitionProof
 from phoenix_etl.reader_proof import ReaderProof
 from phoenix_etl.reading import MAX_LINE_BYTES
 from phoenix_etl.rejects import rejects_path
 from phoenix_etl.scheduler import Progress, Silent
-from phoenix_etl.source_proof import SourceRows, read_as_text, stored_form
-from phoenix_etl.table_difference import difference, without_duplicates
+from phoenix_etl.source_proof import SourceCounts, read_as_text
 
 
 @dataclass
@@ -108,7 +107,7 @@ def verify(
         result.not_ingested = sorted(
             sources.keys() - manifest.files.keys() - manifest.failed.keys()
         )
-        _check_sources(catalog, manifest, sources, sound, result, progress)
+        _SourceCheck(catalog, manifest, sources, sound, result).run(progress)
     return result
 
 
@@ -136,90 +135,134 @@ def _check_reader(
             result.problems.append(f"{file.path}: NautilusTrader reads other values: {problem}")
 
 
-def _check_sources(
-    catalog: Path,
-    manifest: Manifest,
-    sources: Mapping[str, SourceFile],
-    sound: Collection[str],
-    result: Verification,
-    progress: Progress,
-) -> None:
+class _SourceCheck:
     """Every source row is where the ledger says, and every stored value equals its text."""
-    there = [sources[path] for path in manifest.files if path in sources]
-    progress.note("comparing with the dump files")
-    progress.start(len(there), sum(source.size_bytes for source in there))
-    # A partition is compared once the last of its sources has been read; then rows can go.
-    complete_at: dict[str, list[str]] = {}
-    needed_until: dict[str, str] = {}
-    for name, part in manifest.partitions.items():
-        last = max(part.inputs)
-        complete_at.setdefault(last, []).append(name)
-        for path in part.inputs:
-            needed_until[path] = max(last, needed_until.get(path, ""))
-    read: dict[str, SourceRows] = {}
-    for path in sorted(manifest.files):
-        entry = manifest.files[path]
-        source = sources.get(path)
-        if source is None:
-            result.problems.append(f"{path}: in the manifest, but not under the raw roots")
-        elif _sha256(source.location) != entry.report.sha256:
-            result.problems.append(
-                f"{path}: the source changed since it was ingested; run the ingest again"
+
+    def __init__(
+        self,
+        catalog: Path,
+        manifest: Manifest,
+        sources: Mapping[str, SourceFile],
+        sound: Collection[str],
+        result: Verification,
+    ) -> None:
+        self._catalog = catalog
+        self._manifest = manifest
+        self._sources = sources
+        self._sound = sound
+        self._result = result
+        self._proofs: dict[str, PartitionProof] = {}
+        """Of days some of whose files were read."""
+        self._read: set[str] = set()
+        """Files that could be read to their end."""
+
+    def run(self, progress: Progress) -> None:
+        there = [self._sources[path] for path in self._manifest.files if path in self._sources]
+        progress.note("comparing with the dump files")
+        progress.start(len(there), sum(source.size_bytes for source in there))
+        complete_at: dict[str, list[str]] = {}
+        for name, part in self._manifest.partitions.items():
+            complete_at.setdefault(max(part.inputs), []).append(name)
+        for path in sorted(self._manifest.files):
+            entry = self._manifest.files[path]
+            source = self._sources.get(path)
+            if source is None:
+                self._tell(f"{path}: in the manifest, but not under the raw roots")
+            elif _sha256(source.location) != entry.report.sha256:
+                self._tell(
+                    f"{path}: the source changed since it was ingested; run the ingest again"
+                )
+            else:
+                self._check_source(path)
+            for name in complete_at.get(path, ()):
+                self._finish(name)
+            if source is not None:
+                progress.advance(source.size_bytes, entry.report.rows_read)
+                progress.file_done(path)
+
+    def _tell(self, problem: str) -> None:
+        self._result.problems.append(problem)
+
+    def _check_source(self, path: str) -> None:
+        """Read a source as text, and hold it against its entry in the ledger."""
+        entry = self._manifest.files[path]
+        report = entry.report
+        rejects = self._catalog / rejects_path(entry, path)
+        listed = _listed_lines(rejects, self._result).get(path, set())
+        if len(listed) != report.rejected:
+            self._tell(
+                f"{path}: {report.rejected} lines were rejected, its rejects file lists "
+                f"{len(listed)}; delete that and run the same ingest again, which writes it anew"
             )
-        else:
-            _check_source(catalog, manifest, path, result, read, source)
-        for name in complete_at.get(path, ()):
-            part = manifest.partitions[name]
-            if all(p in read for p in part.inputs):
-                _check_partition(catalog, name, part, read, sound, result)
-        for finished in [p for p in read if needed_until.get(p, "") <= path]:
-            del read[finished]
-        if source is not None:
-            progress.advance(source.size_bytes, entry.report.rows_read)
-            progress.file_done(path)
+        try:
+            rows = self._read_as_text(path, listed, lambda day, rows: self._take(path, day, rows))
+        except SourceError as error:
+            self._tell(str(error))
+            return
+        self._read.add(path)
+        self._result.source_rows += rows.count
+        found = {
+            "rows": (rows.count, report.rows_read),
+            "rows out of range": (rows.out_of_range, report.out_of_range),
+            "superseded rows": (rows.superseded, report.superseded),
+            "rows by day": (rows.days, report.days),
+        }
+        for what, (counted, said) in found.items():
+            if counted != said:
+                self._tell(f"{path}: holds {counted} {what}, the ledger says {said}")
 
-
-def _check_source(
-    catalog: Path,
-    manifest: Manifest,
-    path: str,
-    result: Verification,
-    read: dict[str, SourceRows],
-    source: SourceFile,
-) -> None:
-    """Read a source as text and hold it against its entry in the ledger."""
-    entry = manifest.files[path]
-    report = entry.report
-    listed = _listed_lines(catalog / rejects_path(entry, path), result).get(path, set())
-    if len(listed) != report.rejected:
-        result.problems.append(
-            f"{path}: {report.rejected} lines were rejected, its rejects file lists {len(listed)}; "
-            "delete that and run the same ingest again, which writes it anew"
-        )
-    try:
-        rows = read_as_text(
-            source,
-            clock=report.clock,
-            unit_ns=UNIT_NS[report.time_unit],
+    def _read_as_text(
+        self, path: str, listed: set[int], on_rows: Callable[[str, pa.Table], None]
+    ) -> SourceCounts:
+        entry = self._manifest.files[path]
+        return read_as_text(
+            self._sources[path],
+            clock=entry.report.clock,
+            unit_ns=UNIT_NS[entry.report.time_unit],
             rejected=listed,
             start_ns=entry.start_ns,
             end_ns=entry.end_ns,
             replaced_days=entry.replaced_days,
+            on_rows=on_rows,
         )
-    except SourceError as error:
-        result.problems.append(str(error))
-        return
-    result.source_rows += rows.count
-    found = {
-        "rows": (rows.count, report.rows_read),
-        "rows out of range": (rows.out_of_range, report.out_of_range),
-        "superseded rows": (rows.superseded, report.superseded),
-        "rows by day": ({d: t.num_rows for d, t in rows.days.items()}, report.days),
-    }
-    for what, (counted, said) in found.items():
-        if counted != said:
-            result.problems.append(f"{path}: holds {counted} {what}, the ledger says {said}")
-    read[path] = rows
+
+    def _take(self, path: str, day: str, rows: pa.Table) -> None:
+        entry = self._manifest.files[path]
+        name = partition_key(entry.market, entry.dataset, entry.symbol, day)
+        part = self._manifest.partitions.get(name)
+        if part is None or path not in part.inputs:
+            return
+        if name not in self._proofs:
+            self._proofs[name] = self._proof_of(part, in_slices=True)
+        self._proofs[name].add(path, rows)
+
+    def _proof_of(self, part: PartitionEntry, *, in_slices: bool) -> PartitionProof:
+        lost: dict[str, set[int]] = {}
+        if part.conflicts_file:
+            lost = _listed_lines(self._catalog / part.conflicts_file, self._result)
+        return PartitionProof(self._catalog, part, lost, self._sound, in_slices=in_slices)
+
+    def _finish(self, name: str) -> None:
+        """Compare what is left of a day, whose files were all read, if they could be."""
+        part = self._manifest.partitions[name]
+        proof = self._proofs.pop(name, None) or self._proof_of(part, in_slices=True)
+        with proof:
+            if not part.inputs.keys() <= self._read or not proof.finish():
+                return
+        # Another content, or rows so far out of order that they missed their slice: that is told by the
+        # whole day.
+        with self._proof_of(part, in_slices=False) as whole:
+            for path in sorted(part.inputs):
+                rejects = self._catalog / rejects_path(self._manifest.files[path], path)
+                listed = _listed_lines(rejects, Verification()).get(path, set())
+
+                def take(day: str, rows: pa.Table, path: str = path) -> None:
+                    if day == part.day:
+                        whole.add(path, rows)
+
+                self._read_as_text(path, listed, take)
+            for problem in whole.finish():
+                self._tell(f"{name}: {problem}")
 
 
 def _listed_lines(path: Path, result: Verification) -> dict[str, set[int]]:
@@ -232,44 +275,13 @@ def _listed_lines(path: Path, result: Verification) -> dict[str, set[int]]:
                 for row in csv.DictReader(stream):
                     lines.setdefault(row["file"], set()).add(int(row["line"]))
         except (ValueError, TypeError, KeyError, csv.Error):
-            result.problems.append(
+            problem = (
                 f"{path}: no longer the list of lines that was written; delete it and run the same "
                 "ingest again, which writes it anew"
             )
+            if problem not in result.problems:
+                result.problems.append(problem)
     return lines
-
-
-def _check_partition(
-    catalog: Path,
-    name: str,
-    part: PartitionEntry,
-    read: dict[str, SourceRows],
-    sound: Collection[str],
-    result: Verification,
-) -> None:
-    lost = _listed_lines(catalog / part.conflicts_file, result) if part.conflicts_file else {}
-    taken = []
-    for path, share in part.inputs.items():
-        rows = read[path].days.get(part.day)
-        if rows is None:
-            continue
-        if share.counts.conflicts:
-            keep = ~np.isin(rows.column("line").to_numpy(), list(lost.get(path, ())))
-            rows = rows.filter(pa.array(keep))
-        taken.append(rows)
-    expected = pa.concat_tables(taken)
-    if sum(share.counts.duplicates for share in part.inputs.values()):
-        expected = without_duplicates(expected, [n for n in expected.column_names if n != "line"])
-    spec = read[next(iter(part.inputs))].spec
-    for file, target in zip(part.files, spec.targets, strict=True):
-        if file.path in sound:
-            stored = pq.read_table(catalog / file.path, partitioning=None)
-            expected_form = stored_form(expected, target, stored.schema)
-            problem = difference(stored.select(expected_form.column_names), expected_form)
-            if problem:
-                result.problems.append(
-                    f"{name}: {file.type_name} differs from its source: {problem}"
-                )
 
 
 def _sha256(path: Path) -> str:
