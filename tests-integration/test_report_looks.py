@@ -28,8 +28,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A page of each kind."""
     from importlib.util import module_from_spec, spec_from_file_location
 
-    from phoenix_runner.report import write_comparison, write_report, write_study
-    from phoenix_runner.report.studies import Surface, sensitivity_section
+    from phoenix_runner.report.studies import Surface, sensitivity_section, write_study
+    from phoenix_runner.report.writing import write_comparison, write_report
 
     # The runner's own simulated bundles; its tests hold what the page says, this one how it looks.
     spec = spec_from_file_location(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from phoenix_etl import cli, scheduler
+from phoenix_etl import cli, command_output, scheduler
 from phoenix_etl.config import RETIRED_KEYS
 from rich.console import Console
 
@@ -229,6 +229,7 @@ def test_wrong_usage(run: Run, tmp_path: Path) -> None:
         (("ingest", "--config", "{folder}"), "{folder}: a folder; name the YAML file in it"),
         (("ingest", "--raw-root", "{folder}", "--catalog", "{folder}/c"), "catalog must not lie under"),
         (("ingest", "--raw-root", "{folder}", "--catalog", "{folder}"), "catalog must not lie under"),
+        (("ingest", "--raw-root", "{folder}", "--catalog", "."), "raw root must not lie in the catalog"),
     ],
 )  # fmt: skip
 def test_what_is_given_in_the_wrong_place(
@@ -360,7 +361,7 @@ def test_a_person_sees_a_ledger_and_where_things_are(run: Run, dumps, tmp_path: 
 def test_tables_fit_a_terminal_of_80_columns(
     run: Run, dumps, catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli, "_stdout", lambda: Console(width=80))
+    monkeypatch.setattr(command_output, "stdout", lambda: Console(width=80))
     row = f"{T0},1.1,1.1,1.1,1.1,0,{T0 + 59_999},0,0,0,0,0"
     for day in ("2024-01-01", "2024-01-02"):
         at = T0 + 86_400_000 * (day == "2024-01-02")
@@ -472,14 +473,14 @@ def test_every_command_explains_itself(run: Run) -> None:
 
 SLOW_INGEST = """
 import sys, time
-from phoenix_etl import cli, pipeline, scheduler
+from phoenix_etl import cli, publication, scheduler
 real = scheduler.build_partition
 def build(task):
     print("building", flush=True)
     time.sleep(0.3)
     return real(task)
 scheduler.build_partition = build
-pipeline.COMMIT_INTERVAL_S = 0
+publication.COMMIT_INTERVAL_S = 0
 cli.main()
 """
 

@@ -15,15 +15,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from phoenix_etl import download as download_module
+from phoenix_etl.archive_files import ArchiveFile, archive_files
 from phoenix_etl.cli import cli
-from phoenix_etl.download import (
-    RECORD,
-    ArchiveFile,
-    DownloadResult,
-    Patience,
-    archive_files,
-    download,
-)
+from phoenix_etl.download import RECORD, DownloadResult, Patience, download
 from phoenix_etl.errors import EtlError, NothingFoundError, UsageError
 from phoenix_etl.inventory import take_inventory
 from phoenix_schemas.timestamps import parse_utc

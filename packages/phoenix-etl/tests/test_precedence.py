@@ -229,20 +229,20 @@ def test_no_instant_of_a_run_is_without_the_day(
     dumps: Dumps, catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every commit of a run that meets a broken daily file has the month's rows."""
-    from phoenix_etl import pipeline
+    from phoenix_etl import publication
 
-    monkeypatch.setattr(pipeline, "COMMIT_INTERVAL_S", 0.0)
+    monkeypatch.setattr(publication, "COMMIT_INTERVAL_S", 0.0)
     dumps.add("aggTrades", "2024-01", [agg(n, T0 + n * DAY) for n in range(5)])
     catalog.ingest()
     dumps.put("futures/daily/aggTrades/BTCUSDT-aggTrades-2024-01-01.csv", "x\n")
     dumps.add("aggTrades", "2024-01-03", [agg(2, T0 + 2 * DAY, "0.7")])
     seen: list[int] = []
-    real = pipeline.CatalogStore.commit
+    real = publication.CatalogStore.commit
 
     def commit(self: Any, moves: Any, removals: Any, data: bytes) -> None:
         real(self, moves, removals, data)
         seen.append(len(ids(catalog)))
 
-    monkeypatch.setattr(pipeline.CatalogStore, "commit", commit)
+    monkeypatch.setattr(publication.CatalogStore, "commit", commit)
     catalog.ingest()
     assert set(seen) == {5}

@@ -18,6 +18,7 @@ from phoenix_etl import reader_proof
 from phoenix_etl.errors import NothingFoundError, UsageError
 from phoenix_etl.scheduler import Silent
 from phoenix_etl.table_difference import difference, without_duplicates
+from phoenix_etl.validation import validation_report
 from phoenix_etl.verify import verify
 
 T0 = 1_704_067_200_000
@@ -40,7 +41,7 @@ def sound(dumps, catalog):
     catalog.ingest()
     found = catalog.verify()
     assert found.problems == []
-    assert (found.files, found.source_rows) == (6, 37)
+    assert (found.files, found.source_rows) == (10, 37)
     return catalog
 
 
@@ -87,6 +88,106 @@ def test_an_extra_file(sound) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["rejects/futures/notes.csv", "notes.txt", "rejects/x", "data/y", ".z", "manifest.json~"],
+)
+def test_a_file_that_no_ingest_put_there(sound, name: str) -> None:
+    (sound.root / name).write_text("x")
+    move = "NautilusTrader would read it as data. Move" if name == "data/y" else "move"
+    said = f"{name}: an extra file that the manifest does not know; {move} it out of the catalog"
+    assert problem(sound) == said
+    assert sound.ingest().nothing_to_do  # which leaves it alone
+    assert problem(sound) == said
+
+
+def test_folders_and_links_that_no_ingest_put_there(sound, tmp_path: Path) -> None:
+    for name in ("a", "b/c"):
+        (sound.root / "data/quotes/X.BINANCE" / name).mkdir(parents=True)
+        (sound.root / "data/quotes/X.BINANCE" / name / "1.parquet").write_text("x")
+    (sound.root / "data/empty").mkdir()  # holds no file
+    (sound.root / "mine").symlink_to(tmp_path)
+    (sound.root / "rejects/loop").symlink_to(sound.root)
+    linked, folder, loop = sound.verify().problems
+    said = "a link that the manifest does not know; move it out of the catalog"
+    assert (linked, loop) == (f"mine: {said}", f"rejects/loop: {said}")
+    assert folder == (
+        "data/quotes/: an extra folder of 2 file(s) that the manifest does not know; "
+        "NautilusTrader would read it as data. Move it out of the catalog"
+    )
+
+
+def test_a_folder_of_the_catalog_may_be_a_link(sound, tmp_path: Path) -> None:
+    away = tmp_path / "another disk"
+    (sound.root / "data").rename(away)
+    (sound.root / "data").symlink_to(away)
+    assert sound.verify().problems == []
+    (away / "trades" / "x").write_text("x")
+    assert problem(sound).startswith("data/trades/x: an extra file")
+
+
+@pytest.mark.parametrize("name", ["instrument_specs.yaml", "validation_report.md"])
+@pytest.mark.parametrize("change", ["edited", "deleted", "a folder"])
+def test_a_text_beside_the_data_that_is_not_as_it_was_written(
+    sound, name: str, change: str
+) -> None:
+    path = sound.root / name
+    whole = path.read_bytes()
+    path.unlink()
+    if change == "edited":
+        path.write_bytes(whole.replace(b"0", b"1", 1))
+    elif change == "a folder":
+        path.mkdir()
+    said = {
+        "edited": "its bytes changed since it was written; delete it and run the same ingest again, "
+        "which writes it anew",
+        "deleted": "missing; run the same ingest again, it writes it anew",
+        "a folder": "cannot be read (Is a directory); delete it and run the same ingest again, which "
+        "writes it anew",
+    }[change]
+    assert problem(sound) == f"{name}: {said}"
+    if change == "a folder":
+        path.rmdir()
+    assert sound.ingest().nothing_to_do
+    assert path.read_bytes() == whole
+    assert sound.verify().problems == []
+
+
+def test_specifications_that_are_no_text_are_written_anew(sound) -> None:
+    (sound.root / "instrument_specs.yaml").write_bytes(b"\xff\xfe")
+    sound.ingest()
+    assert sound.verify().problems == []
+
+
+def test_other_specifications_are_the_catalogs_after_the_next_ingest(sound, tmp_path: Path) -> None:
+    other = tmp_path / "specs.yaml"
+    text = (sound.root / "instrument_specs.yaml").read_text("utf-8")
+    other.write_text(f"# ours\n{text}", "utf-8")
+    sound.ingest(instrument_specs_path=str(other))
+    assert (sound.root / "instrument_specs.yaml").read_bytes() == other.read_bytes()
+    assert sound.verify().problems == []
+
+
+def test_a_report_may_have_another_name_and_move_away(sound, tmp_path: Path) -> None:
+    sound.ingest(validation_report_path=str(sound.root / "pages/report.md"))
+    assert not (sound.root / "validation_report.md").exists()
+    assert sound.verify().problems == []
+    sound.ingest(validation_report_path=str(tmp_path / "report.md"))
+    assert not (sound.root / "pages").exists()
+    assert sound.verify().problems == []
+    sound.ingest()
+    assert not sound.verify().problems
+    assert sound.report() == (tmp_path / "report.md").read_text("utf-8")
+
+
+def test_what_a_crash_may_leave_is_nothing_strange(sound) -> None:
+    for name in (".manifest.json.next", "..manifest.json.next.new", ".manifest.json.new"):
+        (sound.root / name).write_text("{")
+    assert sound.verify().problems == []
+    sound.ingest()
+    assert not list(sound.root.glob(".manifest*"))
+
+
 def test_a_changed_source(sound, dumps) -> None:
     path = "futures/daily/metrics/BTCUSDT-metrics-2024-01-01.csv"
     source = dumps.root / path
@@ -105,12 +206,17 @@ def test_a_missing_source(sound, dumps) -> None:
 
 def test_a_manifest_edited_by_hand(sound) -> None:
     path = sound.root / "manifest.json"
-    manifest = json.loads(path.read_text("utf-8"))
+    whole = path.read_text("utf-8")
+    manifest = json.loads(whole)
     manifest["datasets"]["futures/aggTrades"]["events"] += 1
     path.write_text(json.dumps(manifest), "utf-8")
     assert problem(sound) == (
         f"{path}: edited by hand (its manifest_sha256 does not hold); restore it, or delete it and "
         "the catalog and ingest again"
+    )
+    path.write_text(whole.replace("{", "{ ", 1), "utf-8")
+    assert problem(sound).startswith(
+        f"{path}: edited by hand (spaces, or keys that it does not have)"
     )
     path.write_text("{", "utf-8")
     assert "not a manifest of phoenix-etl" in problem(sound)
@@ -199,7 +305,11 @@ def _rewrite(catalog, edit) -> None:
             for f in part.files
         ]
         parts[key] = msgspec.structs.replace(part, files=files)
-    data = manifests.encode(msgspec.structs.replace(manifest, partitions=parts))
+    manifest = manifests.completed(msgspec.structs.replace(manifest, partitions=parts))
+    report = validation_report(manifest).encode()
+    (catalog.root / "validation_report.md").write_bytes(report)
+    texts = manifest.texts | {"validation_report.md": hashlib.sha256(report).hexdigest()}
+    data = manifests.encode(msgspec.structs.replace(manifest, texts=texts))
     (catalog.root / "manifest.json").write_bytes(data)
 
 
@@ -327,7 +437,7 @@ def test_progress_is_told(sound) -> None:
     told = Told()
     found = verify(sound.root, [sound.raw], progress=told)
     assert told.notes == [
-        "checking 6 files", "reading back through NautilusTrader", "comparing with the dump files",
+        "checking 10 files", "reading back through NautilusTrader", "comparing with the dump files",
     ]  # fmt: skip
     assert [files for files, _ in told.started] == [found.files, 5, 4]
     assert len(told.done) == found.files + 5 + 4

@@ -59,6 +59,9 @@ class Raising(PhoenixStrategy[RaisingSettings]):
     def on_funding_rate(self, update: Any) -> None:
         self._here("on_funding_rate")
 
+    def on_order_initialized(self, event: Any) -> None:
+        self._here("on_order_initialized")
+
     def order_update(self, order: Any, event: Any) -> None:
         self._here(f"order_update {type(event).__name__}")
 

@@ -48,7 +48,7 @@ def _undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     """Drawing a report takes seconds; what a bundle holds is seen in one test."""
     if not {"complete", "gap"} & set(request.node.name.split("_")):
         monkeypatch.setattr(
-            "phoenix_runner.experiment.write_report",
+            "phoenix_runner.report.writing.write_report",
             lambda folder: (folder / "report.html").write_text("<!doctype html>"),
         )
 

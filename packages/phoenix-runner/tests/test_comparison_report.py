@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from phoenix_runner.fills import Attribution
-from phoenix_runner.report import write_comparison, write_study
 from phoenix_runner.report.comparison import (
     ComparisonError,
     comparison_page,
@@ -23,7 +22,9 @@ from phoenix_runner.report.studies import (
     decay_section,
     regime_section,
     sensitivity_section,
+    write_study,
 )
+from phoenix_runner.report.writing import write_comparison
 from phoenix_runner.research.costs import CostRow
 from phoenix_runner.research.decay import decay
 from phoenix_runner.research.regimes import split_by_regime

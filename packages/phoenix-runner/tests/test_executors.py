@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -63,3 +65,12 @@ def test_dask_needs_a_scheduler_that_answers() -> None:
     with pytest.raises(RunnerError, match="must come with --scheduler") as caught:
         connect(None)
     assert caught.value.exit_code == 2
+
+
+def test_a_worker_loads_nothing_that_draws() -> None:
+    """Importing what draws takes three times as long as all that a worker needs."""
+    program = "import sys, phoenix_runner.tasks; print(*sys.modules)"
+    command = [sys.executable, "-c", program]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert "phoenix_runner.backtest" in loaded
+    assert not {"matplotlib", "jinja2", "phoenix_runner.report.charts"} & set(loaded)

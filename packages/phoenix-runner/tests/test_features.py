@@ -149,7 +149,7 @@ def test_a_study_that_cannot_judge_says_so(root: Path) -> None:
 def test_results_are_split_by_what_was_known_at_entry(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("phoenix_runner.experiment.write_report", lambda folder: folder)
+    monkeypatch.setattr("phoenix_runner.report.writing.write_report", lambda folder: folder)
     done = run_suite(suite_over(root, strategy={"config": {"fast_bars": 2, "slow_bars": 5}}))
     folder, tables = run_regimes(done.folder)
     assert [t.variable for t in tables] == ["spread", "volatility"]
@@ -165,7 +165,7 @@ def test_results_are_split_by_what_was_known_at_entry(
 def test_a_rate_holds_for_the_trips_that_begin_after_it(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("phoenix_runner.experiment.write_report", lambda folder: folder)
+    monkeypatch.setattr("phoenix_runner.report.writing.write_report", lambda folder: folder)
     # The last rate before the end is that of midnight; no other follows within the range.
     write(root, "FundingRateUpdate", [
         {"ts": START, "rate": "0.0002", "interval": 480}])  # fmt: skip
@@ -180,7 +180,7 @@ def test_a_rate_holds_for_the_trips_that_begin_after_it(
 def test_each_instruments_trips_are_split_by_its_own_market(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("phoenix_runner.experiment.write_report", lambda folder: folder)
+    monkeypatch.setattr("phoenix_runner.report.writing.write_report", lambda folder: folder)
     other = "AVAXUSDT-PERP.BINANCE"
     rows = [quote(START + i * MINUTE, f"{30 + i % 11}.0000", f"{30 + i % 11}.0300", "50")
             for i in range(360)]  # fmt: skip
@@ -206,7 +206,7 @@ def test_each_instruments_trips_are_split_by_its_own_market(
 
 
 def test_regimes_are_of_one_whole_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("phoenix_runner.experiment.write_report", lambda folder: folder)
+    monkeypatch.setattr("phoenix_runner.report.writing.write_report", lambda folder: folder)
     done = run_suite(suite_over(root, strategy={"config": {"fast_bars": 2, "slow_bars": 5}}))
     summary = done.folder / "summary.json"
     honest = summary.read_text("utf-8")

@@ -19,8 +19,10 @@ from phoenix_runner.catalog_series import Catalog, StoredSeries, init_times
 from phoenix_runner.cli import run_command
 from phoenix_runner.config import CatalogSection
 from phoenix_runner.errors import SuiteError
+from phoenix_runner.executors import Inline, open_executor
 from phoenix_runner.research.altered_catalog import altered, cut
-from phoenix_runner.research.lookahead import LookaheadError, check_lookahead, compare_warmups
+from phoenix_runner.research.lookahead import CutCheck, LookaheadError
+from phoenix_runner.research.lookahead_study import run_lookahead
 from phoenix_runner.suite import Suite, suite_from
 from phoenix_schemas.arrow import CATALOG_TYPES
 from small_catalog import (
@@ -56,6 +58,10 @@ def suite_of(root: Path, name: str, **sections: Any) -> Suite:
     return suite_from(values, source="test")
 
 
+def check_lookahead(suite: Suite, cuts: int = 3) -> list[CutCheck]:
+    return run_lookahead(suite, Inline(), cuts=cuts)[1]
+
+
 def test_an_honest_strategy_is_not_accused(root: Path) -> None:
     for name in ("ema_cross", "cheating_strategies:HONEST"):
         checks = check_lookahead(suite_of(root, name), cuts=2)
@@ -63,6 +69,19 @@ def test_an_honest_strategy_is_not_accused(root: Path) -> None:
             ("cut", "01:20"), ("altered", "01:20"), ("cut", "02:40"), ("altered", "02:40"),
         ]  # fmt: skip
         assert all(c.decisions > 50 and c.orders > 0 for c in checks)
+
+
+def test_two_workers_find_what_one_does(root: Path, tmp_path: Path) -> None:
+    suite = suite_of(root, "ema_cross")
+    labels: list[str] = []
+    with open_executor("local", workers=2) as pool:
+        found = run_lookahead(
+            suite, pool, cuts=2, warmups=["0s"],
+            progress=lambda _done, _all, label: labels.append(label),
+        )  # fmt: skip
+    assert found == run_lookahead(suite, Inline(), cuts=2, warmups=["0s"])
+    assert set(labels) > {"as it is", "data cut at 2024-01-28T01:20:00Z", "warm-up of 0s"}
+    assert not (tmp_path / "runs/.tasks").exists()
 
 
 def test_reading_the_bar_before_it_closes_is_caught(root: Path) -> None:
@@ -129,7 +148,8 @@ def test_warm_up_lengths_are_set_side_by_side(root: Path) -> None:
     suite = suite_of(root, "ema_cross")
     values = suite.to_builtins()
     values["time"] = {**values["time"], "start_utc": "2024-01-28T02:00:00Z"}
-    rows = compare_warmups(suite_from(values, source="test"), ["1h", "30m", "0s"])
+    own = suite_from(values, source="test")
+    rows = run_lookahead(own, Inline(), cuts=1, warmups=["1h", "30m", "0s"])[2]
     assert [r.warmup for r in rows] == ["1h", "30m", "0s"]
     assert rows[0].same_orders == rows[0].orders > 0
     # Without warm-up the averages begin inside the range: some orders differ.
@@ -197,7 +217,6 @@ def test_a_catalog_at_a_file_uri_is_checked_and_one_elsewhere_refused_before_any
     with pytest.raises(LookaheadError, match="must not depend on later data"):
         check_lookahead(suite_from(values, source="test"))
 
-    said: list[str] = []
     moved = suite_of(root, "ema_cross")
     elsewhere = msgspec.structs.replace(
         moved.config, catalog=CatalogSection(path="s3://key:secret@bucket/c")
@@ -205,6 +224,5 @@ def test_a_catalog_at_a_file_uri_is_checked_and_one_elsewhere_refused_before_any
     with pytest.raises(
         SuiteError, match=r"local disk .*s3://bucket/c\); copy the catalog"
     ) as caught:
-        check_lookahead(replace(moved, config=elsewhere), say=said.append)
+        check_lookahead(replace(moved, config=elsewhere))
     assert caught.value.exit_code == 2
-    assert said == []

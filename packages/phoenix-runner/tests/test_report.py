@@ -13,7 +13,6 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from phoenix_runner.fills import Fill
-from phoenix_runner.report import write_report
 from phoenix_runner.report.bundle_files import ReportError
 from phoenix_runner.report.charts import (
     TimeFrame,
@@ -26,6 +25,7 @@ from phoenix_runner.report.charts import (
 from phoenix_runner.report.drawing import BLUE, VERMILION, thin
 from phoenix_runner.report.page import Page, Section, Table, Verdict, render
 from phoenix_runner.report.wording import ENOUGH_DAYS, run_verdict
+from phoenix_runner.report.writing import write_report
 
 MINUTE = 60 * 10**9
 MakeBundle = Callable[..., Path]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import html
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from phoenix_runner.bundle import read_json, verify_bundle
 from phoenix_runner.errors import SuiteError
@@ -14,6 +16,7 @@ from phoenix_runner.executors import Inline
 from phoenix_runner.experiment import run_suite
 from phoenix_runner.modes import draw_report
 from phoenix_runner.suite import Suite, suite_from
+from phoenix_runner.terminal import describe
 from phoenix_runner.variant_report import surface
 from phoenix_runner.variants import run_variants, variants_of
 from small_catalog import BAR_TYPE, bar_rows, quote, suite_values, write
@@ -60,16 +63,16 @@ def test_a_sweep_is_the_runs_it_names_and_draws_their_surface(root: Path) -> Non
     best = max(rows, key=lambda r: float(r["net"]))
     assert summary["best"] == best["variant"]
     assert summary["inference_of_best"]["trials"] == 6
-    html = (folder / "report.html").read_text("utf-8")
-    assert "slow_bars" in html
-    assert "How much of that is luck cannot be said: 1 day, 30 needed." in html
+    page = (folder / "report.html").read_text("utf-8")
+    assert "slow_bars" in page
+    assert "How much of that is luck cannot be said: 1 day, 30 needed." in page
     (folder / "report.html").unlink()
     draw_report(folder)
-    assert (folder / "report.html").read_text("utf-8") == html
+    assert (folder / "report.html").read_text("utf-8") == page
 
 
 def test_costs_change_one_assumption_at_a_time(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("phoenix_runner.variants.draw_variants", lambda folder: folder)
+    monkeypatch.setattr("phoenix_runner.variant_report.draw_variants", lambda folder: folder)
     suite = suite_over(root, {
         "kind": "costs", "fee_tiers": ["VIP0"], "spreads_bps": [0.0, 10.0], "slippages_bps": [5.0],
     })  # fmt: skip
@@ -96,7 +99,7 @@ def test_a_cost_study_of_quotes_varies_latency_and_slippage(tmp_path: Path) -> N
         tmp_path / "c", {"kind": "costs"}, data={"include": ["QuoteTick"]}, execution={},
         strategy={"name": "probe_strategies:PROBE", "config": {"buy_at": 5, "sell_at": 9}},
     )  # fmt: skip
-    labels = [v.label for v in variants_of(suite)]
+    labels = [v.label for v in variants_of(suite)[0]]
     assert "latency 100 ms" in labels
     assert "slippage of a tick, 100%" in labels
     assert not [label for label in labels if label.startswith("spread")]
@@ -145,7 +148,93 @@ def test_a_variant_without_effect_is_refused(
 
 def test_a_warm_up_may_be_a_variant(root: Path) -> None:
     mode = {"kind": "ablation", "variants": {"warmed": {"time.warmup": "1h"}}}
-    assert [v.label for v in variants_of(suite_over(root, mode))] == ["as written", "warmed"]
+    assert [v.label for v in variants_of(suite_over(root, mode))[0]] == ["as written", "warmed"]
+
+
+def test_corners_that_the_strategy_does_not_allow_are_left_out_and_named(root: Path) -> None:
+    parameters = {"strategy.config.fast_bars": [1, 4, 6], "strategy.config.slow_bars": [4, 6, 8]}
+    mode = {"kind": "sweep", "search": {"parameters": parameters}}
+    done = run_variants(suite_over(root, mode), Inline())
+    assert [r["variant"] for r in table_of(done.folder)] == [
+        "fast_bars=1 slow_bars=4", "fast_bars=1 slow_bars=6", "fast_bars=1 slow_bars=8",
+        "fast_bars=4 slow_bars=6", "fast_bars=4 slow_bars=8", "fast_bars=6 slow_bars=8",
+    ]  # fmt: skip
+    assert done.summary["left_out"][1] == {
+        "label": "fast_bars=6 slow_bars=4",
+        "parameters": {"strategy.config.fast_bars": 6, "strategy.config.slow_bars": 4},
+        "reason": "slow_bars must be > fast_bars = 6 (was 4)",
+    }
+    assert done.summary["inference_of_best"]["trials"] == 6
+    assert np.isnan(surface(done.summary).values).tolist() == [
+        [False, True, True], [False, False, True], [False, False, False]
+    ]  # fmt: skip
+    said = (
+        "3 of 9 combinations are not allowed (the first, fast_bars=4 slow_bars=4: slow_bars must be > "
+        "fast_bars = 4 (was 4)); left out, no trials"
+    )
+    text = describe(done)
+    assert (
+        f"{said}: fast_bars=4 slow_bars=4, fast_bars=6 slow_bars=4, fast_bars=6 slow_bars=6" in text
+    )
+    page = html.unescape((done.folder / "report.html").read_text("utf-8"))
+    assert said in page
+    assert "fast_bars=6 slow_bars=6" in page
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"fast_bars": [1, 9], "slow_bars": [4, 8]},
+            r"\(was 4\); no combination with fast_bars=9 is allowed: take it out of mode.search$",
+        ),
+        (
+            {"fast_bars": [1, -1], "slow_bars": [4, 8]},
+            r"at \$.strategy.config.fast_bars: expected int >= 1, was -1; no combination with fast_ba",
+        ),
+        ({"fast_bars": [1, "x"], "slow_bars": [4, 8]}, 'expected int, was "x"; no .* fast_bars=x is'),
+        (
+            {"fast_bars": [8, 9], "slow_bars": [4, 6]},
+            r"parameters fast_bars=8 slow_bars=4: .*; none of the 4 combinations is allowed$",
+        ),
+        ({"fast_bars": [1, 2], "slow": [4, 6]}, r"\$.strategy.config.slow: .*mean 'slow_bars'"),
+        ({"fast_bars": list(range(400)), "slow_bars": list(range(400))}, r"\(was 160,000, of 160"),
+    ],
+)  # fmt: skip
+def test_what_no_combination_allows_is_refused_by_name(
+    root: Path, values: dict[str, list[Any]], message: str
+) -> None:
+    parameters = {f"strategy.config.{key}": found for key, found in values.items()}
+    mode = {"kind": "sweep", "search": {"parameters": parameters}}
+    with pytest.raises(SuiteError, match=message):
+        variants_of(suite_over(root, mode))
+
+
+def test_a_refusal_that_is_not_the_strategys_stops_the_sweep(root: Path) -> None:
+    parameters = {"strategy.config.slow_bars": [4, 6], "universe.leverage": [5, -5]}
+    mode = {"kind": "sweep", "search": {"parameters": parameters}}
+    with pytest.raises(SuiteError, match=r"leverage=-5: at \$.universe.leverage"):
+        variants_of(suite_over(root, mode))
+
+
+def test_a_random_sample_knows_that_an_undrawn_set_allows_a_value(root: Path) -> None:
+    # One draw of sixteen sets: most values occur once, in a set that may be a corner.
+    parameters = {
+        "strategy.config.fast_bars": [1, 2, 3, 4],
+        "strategy.config.slow_bars": [2, 3, 4, 5],
+    }
+    random = {"parameters": parameters, "method": "random", "samples": 5}
+    found = set()
+    for seed in range(6):
+        suite = suite_over(root, {"kind": "sweep", "search": random}, determinism_seed=seed)
+        variants, left_out = variants_of(suite)
+        assert len(variants) + len(left_out) == 5
+        found.add(len(left_out))
+    assert max(found) > 0
+    random["parameters"] = {**parameters, "strategy.config.fast_bars": [1, 2, 3, 9]}
+    random["samples"] = 15
+    with pytest.raises(SuiteError, match="no combination with fast_bars=9"):
+        variants_of(suite_over(root, {"kind": "sweep", "search": random}))
 
 
 def test_sets_that_mean_the_same_are_refused(root: Path) -> None:

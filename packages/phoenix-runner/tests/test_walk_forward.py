@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +20,14 @@ from phoenix_runner.errors import InterruptedRunError, NoDataError, StrategyFail
 from phoenix_runner.executors import Inline
 from phoenix_runner.fold_results import WalkForwardResult
 from phoenix_runner.folds import FoldError
+from phoenix_runner.inference import infer
+from phoenix_runner.report.bundle_files import read_walk_forward
+from phoenix_runner.report.page import render
+from phoenix_runner.report.walk_forward import walk_forward_page
 from phoenix_runner.search import parameter_sets
 from phoenix_runner.suite import Suite, suite_from
 from phoenix_runner.tasks import TaskStore
+from phoenix_runner.terminal import describe
 from phoenix_runner.walk_forward import Trial, choose, fold_plan, run_walk_forward, trial_variance
 from phoenix_schemas.errors import ConfigError
 from small_catalog import BAR_TYPE, DAY, MINUTE, START, bar_rows, suite_values, write
@@ -66,7 +73,7 @@ def suite_over(root: Path, **mode: Any) -> Suite:
 @pytest.fixture(autouse=True)
 def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "phoenix_runner.walk_forward.write_report",
+        "phoenix_runner.report.writing.write_report",
         lambda folder: (folder / "report.html").write_text("<!doctype html>"),
     )
 
@@ -184,6 +191,38 @@ def test_what_cannot_work_is_refused_before_any_run(
     assert not (root.parent / "runs").exists()
 
 
+def test_combinations_that_the_strategy_does_not_allow_are_no_trials(root: Path) -> None:
+    parameters = {"strategy.config.fast_bars": [2, 5], "strategy.config.slow_bars": [3, 9]}
+    suite = suite_over(root, parameters=parameters)
+    counting = Counting()
+    done = run_walk_forward(suite, counting)
+    assert counting.runs == 2 * 3 + 2
+    result = WalkForwardResult.read(done.folder)
+    assert [o.label for o in result.left_out] == ["fast_bars=5 slow_bars=3"]
+    assert (result.sets_evaluated, result.trials) == (3, 3)
+    assert result.selection.startswith("Each of 3 parameter sets (every combination of the values ")
+    assert "where the strategy allows them together" in result.selection
+    said = (
+        "1 of 4 combinations is not allowed (fast_bars=5 slow_bars=3: slow_bars must be > fast_bars = 5 "
+        "(was 3)); left out, no trial"
+    )
+    assert said in describe(done).splitlines()
+    page = render(
+        walk_forward_page(*read_walk_forward(done.folder), config_text="", environment="")
+    )
+    assert f"{said}." in html.unescape(page)
+    drawn = {**suite.to_builtins()["mode"]["search"], "method": "random", "samples": 4}
+    assert WalkForwardResult.read(run(suite_over(root, search=drawn))).sets_evaluated == 3
+
+
+def test_more_runs_than_anybody_waits_for_are_refused(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("phoenix_runner.search.MOST_RUNS", 7)
+    with pytest.raises(SuiteError, match=r"at most 7 runs \(was 8, of 3 sets in 2 folds\)"):
+        run(suite_over(root))
+
+
 def test_a_partial_last_fold_is_dropped_and_reported(root: Path) -> None:
     result = WalkForwardResult.read(run(suite_over(root, train="1d", test="2d")))
     assert len(result.folds) == 1
@@ -201,15 +240,34 @@ def test_random_search_draws_distinct_sets_by_seed() -> None:
         parameter_sets(Search(parameters=search.parameters, method="random", samples=101), 0)
 
 
-def test_trial_variance_is_across_the_sets_of_each_fold() -> None:
-    def trial(a: float, b: float) -> Trial:
-        return Trial(np.array([a, b]), 0.0, 0.0, 0)
+def test_trial_variance_is_across_the_sets_over_all_their_training() -> None:
+    def trial(*returns: float) -> Trial:
+        return Trial(np.array(returns), 0.0, 0.0, 0)
 
-    # Sharpe per day (n - 1) of (0, 2) is 1 / sqrt(2), of (1, 3) sqrt(2), of two zeros 0. Another set is
-    # the better one in each fold: their averages would be close, and say little of a fold's choice.
-    folds = [[trial(0, 2), trial(0, 0)], [trial(0, 0), trial(1, 3)]]
-    assert trial_variance(folds) == pytest.approx((0.5 / 2 + 2 / 2) / 2)
-    assert trial_variance([[trial(0, 2)]]) == 0.0
+    # Sharpe per day (n - 1) of (0, 2, 0, 2) is sqrt(3) / 2, of (1, 1, 1, 1) none, which counts as 0.
+    folds = [[trial(0, 2), trial(1, 1)], [trial(0, 2), trial(1, 1)]]
+    assert trial_variance(folds) == pytest.approx(0.75 / 2)
+    assert trial_variance([[trial(0, 2)], [trial(1, 3)]]) == 0.0
+
+
+def test_a_short_training_does_not_deflate_a_long_record() -> None:
+    # Nine sets with a true Sharpe ratio of 5 a year, trained on 7 days in each of 104 folds: in any one
+    # of them they differ by noise that no record of two years could beat.
+    rng = np.random.default_rng(11)
+    good = 5 / math.sqrt(365)
+
+    def deflated(mean: float, spread: float) -> float:
+        means = np.linspace(mean - spread, mean + spread, 9)
+        folds = [[Trial(rng.normal(m, 1, 7), 0.0, 0.0, 0) for m in means] for _ in range(104)]
+        tested = rng.normal(mean, 1, 730)
+        found = infer(tested, trials=9, trial_variance=trial_variance(folds)).deflated
+        assert found is not None
+        return found
+
+    assert deflated(good, 0.0) > 0.99
+    assert deflated(0.0, 0.0) < 0.95
+    # Sets that do differ by more than the tested one earns leave room for luck.
+    assert deflated(good, 1.0) < 0.01
 
 
 def test_objectives_rank_as_they_say() -> None:

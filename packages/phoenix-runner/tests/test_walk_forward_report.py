@@ -20,8 +20,9 @@ from phoenix_runner.fold_results import (
     chained,
     summarize_walk_forward,
 )
-from phoenix_runner.report import write_report
-from phoenix_runner.report.walk_forward import _pooled_markouts, read_walk_forward
+from phoenix_runner.report.bundle_files import read_walk_forward
+from phoenix_runner.report.walk_forward import _pooled_markouts
+from phoenix_runner.report.writing import write_report
 from phoenix_runner.summary import summarize
 
 
@@ -39,6 +40,7 @@ def test_returns_compound_over_folds_and_costs_add_up(folder: Path) -> None:
     whole = np.prod([1 + f["return"] for f in found["folds"]]) - 1
     assert found["equity"]["return"] == pytest.approx(whole)
     assert found["range"]["days"] == 6
+    assert found["drawdown"]["maximum"] >= max(f["drawdown"] for f in found["folds"]) > 0
     parts = found["attribution"]
     each = [float(parts[k]) for k in ("gross", "fees", "spread", "funding")]
     assert sum(each) == pytest.approx(float(parts["net"]))

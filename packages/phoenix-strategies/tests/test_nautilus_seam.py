@@ -284,6 +284,66 @@ def buy_by_halves(strategy: Scripted) -> None:
     strategy.submit(Market(BUY, Decimal("0.1"), "entry", algorithm="HALVES"))
 
 
+class Curious(Scripted):
+    """Uses the engine at every order event, and says what it was in the middle of."""
+
+    def begin(self) -> None:
+        super().begin()
+        self.inside = False
+
+    def on_quote(self, tick: Any) -> None:
+        self.inside = True
+        self.seen.append(tick.ts_init)
+        self.script.get(len(self.seen), lambda _: None)(self)
+        self.inside = False
+
+    def order_update(self, order: Any, event: Any) -> None:
+        assert self.clock.timestamp_ns() >= event.ts_event
+        self.subscribe_trades(self.instrument_id)
+        self.unsubscribe_trades(self.instrument_id)
+        self.updates.append((type(event).__name__, self.inside))
+
+
+def rest(strategy: Scripted) -> None:
+    strategy.submit(Limit(BUY, Decimal("0.1"), Decimal(50), "entry"))
+
+
+def cancel(strategy: Scripted) -> None:
+    strategy.cancel_all()
+
+
+@pytest.mark.parametrize("latency_ns", [0, 20_000_000])
+def test_order_events_may_use_the_engine_and_never_interrupt_a_callback(latency_ns: int) -> None:
+    control = RunControl(insert_latency_ns=latency_ns, cancel_latency_ns=latency_ns)
+    config = SeamConfig("TEST-001", str(INSTRUMENT), StrategySettings(), control)
+    strategy = Curious(config)
+    strategy.script = {2: rest, 4: cancel, 6: buy}
+    run(engine_with(strategy, latency_ns=latency_ns), quotes(10))
+    assert control.error is None
+    names = ["Initialized", "Submitted", "Accepted", "PendingCancel", "Canceled",
+             "Initialized", "Submitted", "Filled"]  # fmt: skip
+    assert strategy.updates[:8] == [(f"Order{name}", False) for name in names]
+
+
+class Interrupted(Scripted):
+    """Raises where the engine holds it: in an event that it reports before the command returns."""
+
+    def on_order_initialized(self, _event: Any) -> None:
+        raise KeyError("planted")
+
+
+def test_an_exception_inside_a_command_is_kept_too() -> None:
+    control = RunControl()
+    strategy = Interrupted(SeamConfig("TEST-001", str(INSTRUMENT), StrategySettings(), control))
+    strategy.script = {2: buy}
+    engine = engine_with(strategy)
+    run(engine, quotes(1000))
+    assert control.error is not None
+    assert control.error.where == "Interrupted.on_order_initialized"
+    assert control.error.ts_ns is None
+    assert engine.iteration < 10
+
+
 def test_an_algorithms_children_are_in_the_ledger() -> None:
     control = RunControl()
     held: list[Any] = []

@@ -103,12 +103,7 @@ class CatalogStore:
         if found:
             with self._not_cut_short():
                 self._carry_out()
-        temporary = durable.temporary_name
-        for leftover in (
-            self._next_manifest,
-            temporary(self._next_manifest),
-            temporary(self.manifest),
-        ):
+        for leftover in self.leftovers:
             durable.remove(leftover)
         for leftover in self._hidden.glob(".*.new"):
             durable.remove(leftover)
@@ -116,6 +111,12 @@ class CatalogStore:
         shutil.rmtree(self._all_staging, ignore_errors=True)
         durable.make_folder(self.staging)
         return found
+
+    @property
+    def leftovers(self) -> tuple[Path, ...]:
+        """Files that a crash may leave outside the hidden folder; no data lies in them."""
+        following = self._next_manifest
+        return following, durable.temporary_name(following), durable.temporary_name(self.manifest)
 
     @property
     def is_interrupted(self) -> bool:

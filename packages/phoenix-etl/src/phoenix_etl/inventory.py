@@ -190,7 +190,7 @@ def _walk(root: Path) -> Iterator[Path | Unrecognised]:
         for name in subfolders:
             if (Path(folder) / name).is_symlink():
                 yield Unrecognised(
-                    _relative(root, Path(folder) / name),
+                    path_below(root, Path(folder) / name),
                     "a link to a folder is not followed; give its target as another raw root",
                 )
         for name in sorted(names):
@@ -198,18 +198,18 @@ def _walk(root: Path) -> Iterator[Path | Unrecognised]:
                 yield Path(folder) / name
     for error in closed:
         yield Unrecognised(
-            _relative(root, Path(error.filename)), f"the folder cannot be read ({error.strerror})"
+            path_below(root, Path(error.filename)), f"the folder cannot be read ({error.strerror})"
         )
 
 
-def _relative(root: Path, path: Path) -> str:
+def path_below(root: Path, path: Path) -> str:
     """A path under its root as text that can be printed, whatever bytes its name has."""
     text = path.relative_to(root).as_posix()
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _recognise(root: Path, path: Path) -> SourceFile | Unrecognised:
-    relative = _relative(root, path)
+    relative = path_below(root, path)
 
     def odd(reason: str) -> Unrecognised:
         return Unrecognised(relative, reason)

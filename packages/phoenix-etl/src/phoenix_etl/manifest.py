@@ -22,7 +22,7 @@ from phoenix_etl.errors import CatalogError
 from phoenix_etl.partitions import InputCounts
 from phoenix_etl.source_rows import FileReport
 
-FORMAT = 1
+FORMAT = 2
 CONVERTER_VERSION = 1
 """Rises when the same source file would become other rows; every file is then read again."""
 
@@ -111,6 +111,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     raw_roots: list[str] = []
     instruments: dict[str, str] = {}
     """Instrument files of the catalog: path to sha256."""
+    texts: dict[str, str] = {}
+    """What lies beside the data for people: the copy of the instrument specifications, the files of
+    rejected lines, the validation report; path to sha256."""
+    validation_report: str | None = None
+    """Which of the texts is the report; None if it lies outside the catalog."""
     datasets: dict[str, DatasetTotals] = {}
     files: dict[str, FileEntry] = {}
     failed: dict[str, FailedFile] = {}
@@ -124,6 +129,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     def catalog_files(self) -> Iterable[WrittenFile]:
         for key in sorted(self.partitions):
             yield from self.partitions[key].files
+
+    def named_files(self) -> dict[str, str]:
+        """Every file of the catalog but the manifest itself: path to sha256."""
+        data = {file.path: file.sha256 for file in self.catalog_files()}
+        return data | self.instruments | self.texts
 
     def is_complete(self, path: str) -> bool:
         """Whether every row of a source file is in a committed partition (or accounted for)."""
@@ -176,9 +186,9 @@ def totals_of(manifest: Manifest) -> dict[str, DatasetTotals]:
     return totals
 
 
-def encode(manifest: Manifest) -> bytes:
-    """JSON of a manifest with its digests and totals filled in."""
-    manifest = msgspec.structs.replace(
+def completed(manifest: Manifest) -> Manifest:
+    """A manifest with its digest and totals filled in, in the order of names."""
+    return msgspec.structs.replace(
         manifest,
         catalog_digest=digest_of(manifest),
         datasets=totals_of(manifest),
@@ -186,8 +196,15 @@ def encode(manifest: Manifest) -> bytes:
         failed=dict(sorted(manifest.failed.items())),
         unrecognised=dict(sorted(manifest.unrecognised.items())),
         partitions=dict(sorted(manifest.partitions.items())),
+        instruments=dict(sorted(manifest.instruments.items())),
+        texts=dict(sorted(manifest.texts.items())),
         manifest_sha256="",
     )
+
+
+def encode(manifest: Manifest) -> bytes:
+    """JSON of a completed manifest, with the hash of its own."""
+    manifest = completed(manifest)
     return _json(msgspec.structs.replace(manifest, manifest_sha256=_own_hash(manifest)))
 
 

@@ -11,12 +11,10 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from phoenix_schemas.timestamps import NS_PER_SECOND, format_utc
 
-from phoenix_etl import durable
 from phoenix_etl.coverage import Coverage, Span, coverage_of
 from phoenix_etl.crosschecks import CheckSummary, summaries
 from phoenix_etl.manifest import Manifest, PartitionEntry
@@ -135,13 +133,6 @@ def validate(manifest: Manifest) -> Validation:
         crosschecks,
         tuple(manifest.unrecognised.items()),
     )
-
-
-def write_validation_report(manifest: Manifest, path: Path) -> None:
-    """Write the report beside the catalog, if its text changed."""
-    data = validation_report(manifest).encode()
-    if not path.exists() or path.read_bytes() != data:
-        durable.write_file(path, data)
 
 
 def validation_report(manifest: Manifest) -> str:

@@ -2,9 +2,9 @@
 
 Three questions, each answered without the code that wrote the catalog:
 
-1. Are the files the ones the manifest names, byte for byte?
+1. Is every file in the catalog's folder one that the manifest names, byte for byte (files_proof)?
 2. Does NautilusTrader's own reader return every stored value unchanged? (It truncates silently to the
-   precision in a file's metadata.)
+   precision in a file's metadata; reader_proof.)
 3. Given the dump files: does every source row appear exactly once, or in the ledger as a duplicate,
    conflict, rejected line, out of range or superseded, and does each stored value equal its text?
    The text is read as text and compared as decimals (source_proof).
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from phoenix_schemas.timestamps import UNIT_NS
 from phoenix_etl import manifest as manifests
 from phoenix_etl.commit import CatalogStore
 from phoenix_etl.errors import CatalogError, NothingFoundError, SourceError
+from phoenix_etl.files_proof import prove_files
 from phoenix_etl.inventory import SourceFile, take_inventory
 from phoenix_etl.manifest import Manifest, PartitionEntry
 from phoenix_etl.reader_proof import ReaderProof
@@ -99,7 +100,9 @@ def verify(
     for name, failed in sorted(manifest.failed.items()):
         result.left_out[name] = failed.error
         result.problems.append(f"left out: {failed.error}")
-    sound = _check_files(catalog, manifest, result, progress)
+    files = prove_files(catalog, path, manifest, progress)
+    sound, result.files = files.sound, files.files
+    result.problems += files.problems
     _check_reader(catalog, manifest, sound, result, progress)
     if roots:
         result.not_ingested = sorted(
@@ -109,47 +112,10 @@ def verify(
     return result
 
 
-def _check_files(
-    catalog: Path, manifest: Manifest, result: Verification, progress: Progress
-) -> set[str]:
-    """Compare the files on disk with the manifest; paths of those that are as they should be."""
-    expected = {file.path: file.sha256 for file in manifest.catalog_files()}
-    expected |= manifest.instruments
-    progress.note(f"checking {len(expected):,} files")
-    progress.start(len(expected), sum(_size(catalog / path) for path in expected))
-    sound = set()
-    for path, sha256 in sorted(expected.items()):
-        result.files += 1
-        location = catalog / path
-        progress.advance(_size(location), 0)
-        progress.file_done(path)
-        if not location.is_file():
-            result.problems.append(
-                f"{path}: missing; run the same ingest again, it builds the day anew"
-            )
-        elif _sha256(location) != sha256:
-            result.problems.append(
-                f"{path}: its bytes changed since it was written; delete it and run the same ingest "
-                "again, which builds the day anew"
-            )
-        else:
-            sound.add(path)
-    for location in sorted((catalog / "data").rglob("*")):
-        name = location.relative_to(catalog).as_posix()
-        if location.is_file() and name not in expected:
-            result.problems.append(
-                f"{name}: an extra file that the manifest does not know; NautilusTrader would read "
-                "it as data. Move it out of the catalog"
-            )
-    if manifests.digest_of(manifest) != manifest.catalog_digest:
-        result.problems.append("manifest.json: catalog_digest does not match its own entries")
-    return sound
-
-
 def _check_reader(
     catalog: Path,
     manifest: Manifest,
-    sound: set[str],
+    sound: Collection[str],
     result: Verification,
     progress: Progress,
 ) -> None:
@@ -174,7 +140,7 @@ def _check_sources(
     catalog: Path,
     manifest: Manifest,
     sources: Mapping[str, SourceFile],
-    sound: set[str],
+    sound: Collection[str],
     result: Verification,
     progress: Progress,
 ) -> None:
@@ -278,7 +244,7 @@ def _check_partition(
     name: str,
     part: PartitionEntry,
     read: dict[str, SourceRows],
-    sound: set[str],
+    sound: Collection[str],
     result: Verification,
 ) -> None:
     lost = _listed_lines(catalog / part.conflicts_file, result) if part.conflicts_file else {}
@@ -304,10 +270,6 @@ def _check_partition(
                 result.problems.append(
                     f"{name}: {file.type_name} differs from its source: {problem}"
                 )
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
 
 
 def _sha256(path: Path) -> str:

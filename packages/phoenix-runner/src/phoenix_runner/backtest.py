@@ -26,8 +26,10 @@ from phoenix_strategies.run_control import RunControl
 from phoenix_runner.bundle import DECISION_SCHEMA
 from phoenix_runner.catalog_series import Catalog
 from phoenix_runner.errors import InterruptedRunError, RunnerError
+from phoenix_runner.feeds import GAP_NS
 from phoenix_runner.fills import Fill, FundingPayment, attribute
 from phoenix_runner.interrupts import stop_on_signal
+from phoenix_runner.metrics import days_within
 from phoenix_runner.recorder import MARKOUT_SECONDS, RunRecorder, rows_table
 from phoenix_runner.records import RecordTables
 from phoenix_runner.replay import DEFAULT_WINDOW_NS, Replay, delivery
@@ -117,6 +119,7 @@ def run_backtest(
         trading_end_ns=end_ns - 1 - slowest,
         insert_latency_ns=latency.insert_ms * NS_PER_MS,
         cancel_latency_ns=latency.cancel_ms * NS_PER_MS,
+        longest_silence_ns=GAP_NS["QuoteTick"],
         decisions=DecisionTable() if config.trace.decisions else None,
         records=RecordTables(signals=config.trace.signals),
     )
@@ -254,6 +257,7 @@ def _collect(
         FundingPayment(r["ts_ns"], r["instrument_id"], Decimal(r["amount"])) for r in funding
     ]
     executions = [_fill(row) for row in fills]
+    recorder.leave_out(days_within(replay.silence()))
     equity = recorder.equity_table()
     record = RunRecord(
         start_ns=control.trading_start_ns,
@@ -307,12 +311,10 @@ def _by_time(order: Any) -> tuple[int, int, str]:
 def _order_names(orders: list[Any]) -> dict[str, str]:
     """Names of orders in the bundle: their ids, but for the engine's liquidations, whose ids are
     random in every run and are counted instead."""
-    names: dict[str, str] = {}
-    for order in orders:
-        order_id = str(order.client_order_id)
-        liquidation = f"{LIQUIDATION}{sum(n.startswith(LIQUIDATION) for n in names.values()) + 1}"
-        names[order_id] = liquidation if order_id.startswith(LIQUIDATION) else order_id
-    return names
+    ids = [str(order.client_order_id) for order in orders]
+    liquidations = (order_id for order_id in ids if order_id.startswith(LIQUIDATION))
+    counted = {random: f"{LIQUIDATION}{n}" for n, random in enumerate(liquidations, start=1)}
+    return {order_id: counted.get(order_id, order_id) for order_id in ids}
 
 
 def _number(identifier: str) -> int:
@@ -464,10 +466,15 @@ def _account_rows(engine: BacktestEngine, venue: Venue, start_ns: int) -> list[R
 
 
 def _mark(position: Any, engine: BacktestEngine) -> Decimal:
-    """The price at which the account's equity marks an open position: where it could be closed."""
+    """The price at which the account's equity marks an open position: the venue's mark price, where the
+    suite includes it, else where it could be closed."""
+    update = engine.cache.mark_price(position.instrument_id)
+    if update is not None:
+        mark: Decimal = update.value.as_decimal()
+        return mark
     quote = engine.cache.quote(position.instrument_id)
     if quote is None:
         raise RunnerError(f"an open position must have a quote to mark it (was {position!r})")
     price = quote.bid_price if position.signed_qty > 0 else quote.ask_price
-    mark: Decimal = price.as_decimal()
-    return mark
+    where: Decimal = price.as_decimal()
+    return where

@@ -33,8 +33,11 @@ SET = click.option(
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 QUIET = click.option("--quiet", is_flag=True, help="No progress, no text: only errors.")
+WORKERS = click.option(
+    "--workers", type=click.IntRange(min=1), help="Processes; default one per core."
+)
 EXECUTION = (
-    click.option("--workers", type=click.IntRange(min=1), help="Processes; default one per core."),
+    WORKERS,
     click.option(
         "--executor", type=click.Choice(["local", "dask"]), default="local",
         show_default=True, help="Where the runs of a suite with many are done.",
@@ -293,15 +296,20 @@ def regimes(run_name: str, runs_dir: str, catalog: str | None, as_json: bool, qu
 @_study_command
 @click.option("--cuts", default=3, show_default=True, help="Times at which the future is cut off.")
 @click.option("--warmups", help="Also compare these lengths of warm-up, as 0s,1h,6h.")
+@WORKERS
 def lookahead(
     suite: str,
     overrides: tuple[str, ...],
     cuts: int,
     warmups: str | None,
+    workers: int | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
     """Run a SUITE with its future cut off and altered; any earlier decision that changes is an error."""
+    from phoenix_runner.executors import open_executor
+    from phoenix_runner.modes import default_workers
+    from phoenix_runner.progress import TaskBar
     from phoenix_runner.remote_runs import with_local_output
     from phoenix_runner.research.lookahead import LookaheadError
     from phoenix_runner.research.lookahead_study import run_lookahead
@@ -313,9 +321,14 @@ def lookahead(
     lengths = [length.strip() for length in warmups.split(",")] if warmups else []
     if warmups:
         _durations(warmups, "--warmups", "0s,1h,6h are typical", step_ns=NS_PER_MINUTE, least_ns=0)
-    say = None if quiet else lambda text: click.echo(f"look-ahead: {text}", err=True)
     try:
-        folder, checks, rows = run_lookahead(loaded, cuts=cuts, warmups=lengths, say=say)
+        with (
+            TaskBar("look-ahead", quiet=quiet) as bar,
+            open_executor("local", workers=workers or default_workers()) as pool,
+        ):
+            folder, checks, rows = run_lookahead(
+                loaded, pool, cuts=cuts, warmups=lengths, progress=bar
+            )
     except LookaheadError as error:
         if remote is not None and error.folder is not None:
             remote.upload(error.folder)

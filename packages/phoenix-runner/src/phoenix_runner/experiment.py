@@ -37,7 +37,6 @@ from phoenix_runner.environment import deciding_code, deciding_versions, describ
 from phoenix_runner.errors import RunnerError, StrategyFailedError
 from phoenix_runner.records import TWAP_PARENTS, parents_summary
 from phoenix_runner.replay import DEFAULT_WINDOW_NS
-from phoenix_runner.report import write_report
 from phoenix_runner.suite import Suite
 from phoenix_runner.summary import summarize as figures
 
@@ -124,6 +123,8 @@ def run_suite(
         files = run_files(suite, identity, experiment, digest, result)
         files.json("timing.json", timing(started, output.suite_name, result.seconds, result.events))
         bundle.write(files.content)
+        from phoenix_runner.report.writing import write_report
+
         write_report(bundle.folder)
         bundle.publish()
     return Published(folder, read_json(folder, "summary.json"), reused=False)

@@ -15,9 +15,11 @@ from typing import Any, Literal
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from phoenix_runner.errors import RunnerError
 from phoenix_runner.inference import Overfitting, infer
+from phoenix_runner.left_out import LeftOut
 from phoenix_runner.metrics import (
     DAY_NS,
     DailyReturns,
@@ -102,9 +104,10 @@ class WalkForwardResult(msgspec.Struct, frozen=True, kw_only=True):
 
     `searched`: the values tried for each parameter. `sets_evaluated`: distinct parameter sets over
     the whole suite, not times folds; `declared_trials` are added to it for the deflation.
-    `trial_variance`: variance (n - 1) across sets of their Sharpe ratio per day in training, mean over
-    folds. `without_data`: folds whose training or test range lies in a gap of the data; not run.
-    `no_overfitting`: why there is no probability of backtest overfitting.
+    `trial_variance`: variance (n - 1) across sets of their Sharpe ratio per day, each over its training
+    in all folds. `without_data`: folds whose training or test range lies in a gap of the data; not run.
+    `no_overfitting`: why there is no probability of backtest overfitting. `left_out`: combinations that
+    the strategy does not allow; not evaluated, no trials.
     `selection`: a sentence, how the best set of a fold was found.
     """
 
@@ -127,6 +130,7 @@ class WalkForwardResult(msgspec.Struct, frozen=True, kw_only=True):
     without_data: list[DroppedFold] = []
     overfitting: OverfittingResult | None = None
     no_overfitting: str = ""
+    left_out: list[LeftOut] = []
 
     @property
     def trials(self) -> int:
@@ -173,17 +177,15 @@ def summarize_walk_forward(result: WalkForwardResult, tests: Sequence[RunRecord]
     """Figures of a walk-forward, ready for JSON.
 
     Keys as of [summarize][phoenix_runner.summary.summarize] where they mean the same (`range`,
-    `equity` by compounding, `attribution` and `activity` added over folds, `returns`, `drawdown` of
-    daily closes, `trades`, `inference`), and `folds`, `efficiency`, `stability`.
+    `equity` by compounding, `attribution` and `activity` added over folds, `returns`, `drawdown`
+    by the minute, `trades`, `inference`), and `folds`, `efficiency`, `stability`.
     """
     curve = chained(result, tests)
     runs = [summarize(run) for run in tests]
     start = Decimal(result.starting_equity)
     end = float(curve.equity[-1])
-    fall = drawdown(
-        curve.day_ns + DAY_NS, curve.equity, start_ns=int(curve.day_ns[0]),
-        starting_equity=float(start),
-    )  # fmt: skip
+    times, equity = by_minute(curve, tests)
+    fall = drawdown(times, equity, start_ns=int(curve.day_ns[0]), starting_equity=float(start))
     # A fold without a single day to score promised something that nobody could check.
     means = [
         float(curve.returns[curve.fold == i].mean()) if np.any(curve.fold == i) else None
@@ -245,6 +247,19 @@ def summarize_walk_forward(result: WalkForwardResult, tests: Sequence[RunRecord]
     }
     ready: dict[str, Any] = json_ready(found)
     return ready
+
+
+def by_minute(
+    curve: ChainedCurve, tests: Sequence[RunRecord]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The chained curve at every sample of the folds: each begins where the one before ended."""
+    times, values = [], []
+    for number, run in enumerate(tests):
+        before = curve.equity[curve.fold < number]
+        scale = before[-1] / float(run.starting_equity) if before.size else 1.0
+        times.append(np.asarray(run.ts_ns, dtype=np.int64))
+        values.append(np.asarray(run.equity, dtype=np.float64) * scale)
+    return np.concatenate(times), np.concatenate(values)
 
 
 def _fold(

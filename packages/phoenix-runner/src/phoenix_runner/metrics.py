@@ -2,12 +2,14 @@
 
 Crypto trades every day, so a day is a UTC day, a year has 365 of them, and the Sharpe ratio is of
 daily returns: mean / standard deviation (n - 1) times sqrt(365), without a risk-free rate. Equity
-is sampled each UTC minute with open positions marked; a sample at midnight ends the day before.
+is sampled each UTC minute with open positions marked; a sample at midnight ends the day before. A day
+without any market data has no samples, so no return: nothing could be earned or lost on it.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,6 +87,16 @@ def daily_returns(
     return DailyReturns(
         day_ns=days[last][alive] * DAY_NS, returns=closes[alive] / before[alive] - 1
     )
+
+
+def days_within(stretches: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+    """Starts of the UTC days that lie wholly within a stretch (from, to), in order.
+
+    >>> (days_within([(DAY_NS // 2, 3 * DAY_NS), (4 * DAY_NS, 5 * DAY_NS - 1)]) // DAY_NS).tolist()
+    [1, 2]
+    """
+    days = [np.arange(-(-start // DAY_NS), end // DAY_NS) for start, end in stretches]
+    return np.concatenate([np.empty(0, np.int64), *days]) * DAY_NS
 
 
 def monthly_returns(daily: DailyReturns) -> dict[str, float]:

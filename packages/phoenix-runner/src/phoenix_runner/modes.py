@@ -18,9 +18,7 @@ from phoenix_runner.experiment import (
 from phoenix_runner.progress import RunProgress, TaskBar
 from phoenix_runner.remote_runs import with_local_output
 from phoenix_runner.replay import DEFAULT_WINDOW_NS
-from phoenix_runner.report import write_report
 from phoenix_runner.suite import Suite
-from phoenix_runner.variant_report import MODES, draw_variants
 from phoenix_runner.variants import run_variants
 from phoenix_runner.walk_forward import run_walk_forward
 
@@ -57,7 +55,7 @@ def run_experiment(
         with RunProgress(name, start_ns, section.end_ns, quiet=quiet) as progress:
             return run_suite(suite, window_ns=window_ns, overwrite=overwrite, progress=progress)
     run = run_walk_forward if isinstance(config.mode, WalkForwardMode) else run_variants
-    count = workers or len(os.sched_getaffinity(0))
+    count = workers or default_workers()
     with (
         TaskBar(name, quiet=quiet) as bar,
         open_executor(executor, workers=count, scheduler=scheduler) as pool,
@@ -65,8 +63,16 @@ def run_experiment(
         return run(suite, pool, overwrite=overwrite, progress=bar)
 
 
+def default_workers() -> int:
+    """One per core that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def draw_report(folder: Path) -> Path:
     """Draw the report of any finished bundle again."""
+    from phoenix_runner.report.writing import write_report
+    from phoenix_runner.variant_report import MODES, draw_variants
+
     if read_json(folder, "summary.json").get("mode") in MODES:
         return draw_variants(folder)
     return write_report(folder)

@@ -19,11 +19,14 @@ import pyarrow as pa
 from nautilus_trader.backtest import BacktestEngine
 from nautilus_trader.common import DataActor, DataActorConfig
 from nautilus_trader.model import ActorId, Currency, InstrumentId, Venue
+from numpy.typing import NDArray
 from phoenix_schemas.timestamps import NS_PER_MINUTE, NS_PER_SECOND
 from phoenix_strategies.nautilus_seam import GuardedCallbacks
 from phoenix_strategies.run_control import RunControl
 
 from phoenix_runner.bundle import EQUITY_SCHEMA, MARKS_SCHEMA
+from phoenix_runner.feeds import GAP_NS
+from phoenix_runner.metrics import DAY_NS
 
 MARKOUT_SECONDS = (1, 5, 30, 60)
 
@@ -129,10 +132,23 @@ class RunRecorder(GuardedCallbacks, DataActor):
         self, name: str, trade_id: str, instrument_id: InstrumentId, seconds: int, _event: Any
     ) -> None:
         self._idle.append(name)
-        # A quote older than the horizon says nothing about the market after the fill.
-        mid = self.mid(instrument_id, seconds * NS_PER_SECOND)
+        # Quotes come when they change, so the last one stands, unless the data have a gap there.
+        mid = self.mid(instrument_id, GAP_NS["QuoteTick"])
         if mid is not None:
             self.markouts.setdefault(trade_id, {})[seconds] = mid
+
+    def leave_out(self, days_ns: NDArray[np.int64]) -> None:
+        """Drop the samples of UTC days without data, but for the start, and an end that moved."""
+        times = np.array(self._times)
+        equity = np.array(self._equity).reshape(times.size, -1)
+        marks = np.array(self._marks).reshape(times.size, -1)
+        keep = ~np.isin((times - 1) // DAY_NS * DAY_NS, days_ns)
+        keep[0] = True
+        if not keep[-1]:
+            keep[-1] = equity[-1, 0] != equity[np.flatnonzero(keep)[-1], 0]
+        self._times = array("q", times[keep].tobytes())
+        self._equity = array("d", equity[keep].tobytes())
+        self._marks = array("d", marks[keep].tobytes())
 
     def equity_table(self) -> pa.Table:
         """`equity.parquet`."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 from phoenix_schemas.arrow import CATALOG_TYPES
@@ -104,6 +105,15 @@ class Replay:
             for first, last in feed.gaps.close(self.end_ns)
         ]
 
+    def silence(self) -> list[tuple[int, int]]:
+        """Stretches in which no market type of any instrument had a row: the gaps of all at once."""
+        found = [
+            feed.gaps.close(self.end_ns)
+            for feed in self._feeds
+            if isinstance(feed, Feed) and feed.gaps is not None
+        ]
+        return reduce(_common, found) if found else []
+
     def _read(self, start_ns: int, end_ns: int) -> Window:
         batches = [batch for feed in self._feeds for batch in feed.read(start_ns, end_ns)]
         batches += self._restored_books(batches)
@@ -118,6 +128,19 @@ class Replay:
             if table is not None:
                 restored.append(Batch("OrderBookDepth", instrument_id, table))
         return restored
+
+
+type _Stretches = list[tuple[int, int]]
+
+
+def _common(one: _Stretches, two: _Stretches) -> _Stretches:
+    """What two lists of stretches have in common.
+
+    >>> _common([(0, 10), (20, 30)], [(5, 25)])
+    [(5, 10), (20, 25)]
+    """
+    both = [(max(a, c), min(b, d)) for a, b in one for c, d in two]
+    return sorted(stretch for stretch in both if stretch[0] < stretch[1])
 
 
 _ORDER = {

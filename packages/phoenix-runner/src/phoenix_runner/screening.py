@@ -25,6 +25,7 @@ from phoenix_schemas.timestamps import NS_PER_DAY, NS_PER_HOUR
 from phoenix_signals.batch.columns import Bars, Columns, Depth, Funding, Metrics, Quotes, Trades
 
 from phoenix_runner.catalog_series import Catalog
+from phoenix_runner.config import Search
 from phoenix_runner.errors import SuiteError
 from phoenix_runner.feeds import Feed, FlatFunding, open_feeds
 from phoenix_runner.screen_rules import RULES, Floats, Ints, Stretch
@@ -54,7 +55,7 @@ class Screened:
     fills: int
 
 
-def check_screenable(suite: Suite, sets: Sequence[ParameterSet]) -> None:
+def check_screenable(suite: Suite, search: Search) -> None:
     """Raises SuiteError if the suite's strategy or parameters are beyond a screen."""
     name = suite.spec.name
     if name not in RULES:
@@ -62,7 +63,7 @@ def check_screenable(suite: Suite, sets: Sequence[ParameterSet]) -> None:
             f"mode.search.screen must go with one of {', '.join(sorted(RULES))} (was {name}); leave "
             "it out to replay every set"
         )
-    for key in sets[0]:
+    for key in search.parameters:
         if not key.startswith("strategy.config."):
             raise SuiteError(
                 f"mode.search.screen must go with parameters of strategy.config (was {key}); leave it "

@@ -92,6 +92,18 @@ def suite_from(data: Mapping[str, Any], *, source: str) -> Suite:
     return _checked(decode_config(data, typed, source=source), source)
 
 
+def settings_refusal(data: Mapping[str, Any]) -> str | None:
+    """Why the strategy's own settings refuse `strategy.config` of plain values, if they do."""
+    spec, section = _strategy_of(data, ""), data.get("strategy")
+    config = section.get("config", {}) if isinstance(section, Mapping) else {}
+    try:
+        decode_config(config, spec.settings_type, source="-")
+    except ConfigError as error:
+        _source, _path, reason = str(error).split(": ", 2)
+        return reason
+    return None
+
+
 def suite_schema(strategy: str = registry.DEFAULT) -> dict[str, Any]:
     """JSON Schema of a suite file with that strategy's settings."""
     return json_schema(_typed(registry.find(strategy)))

@@ -82,7 +82,10 @@ def summarize(record: RunRecord) -> dict[str, Any]:
     residual = parts.reconcile(change)
     fall = drawdown(ts, equity, start_ns=record.start_ns, starting_equity=start)
     traded = sum((f.quantity * f.price for f in record.fills), Decimal(0))
+    calendar = (record.end_ns - 1) // DAY_NS - record.start_ns // DAY_NS + 1
+    sampled = np.unique((ts[ts > record.start_ns] - 1) // DAY_NS).size
     days = (record.end_ns - record.start_ns) / DAY_NS
+    without_data = int(calendar - sampled)
     alive = equity[equity > 0]
     mean_equity = float(alive.mean()) if alive.size else start
     trips = round_trips(record.fills, record.funding)
@@ -96,6 +99,7 @@ def summarize(record: RunRecord) -> dict[str, Any]:
             "start_utc": format_utc(record.start_ns),
             "end_utc": format_utc(record.end_ns),
             "days": days,
+            "days_without_data": without_data,
         },
         "equity": {
             "currency": record.currency,
@@ -135,7 +139,9 @@ def summarize(record: RunRecord) -> dict[str, Any]:
                 sum(f.maker for f in record.fills) / len(record.fills) if record.fills else None
             ),
             "traded_notional": str(traded),
-            "turnover_per_day": turnover_per_day(float(traded), mean_equity, days),
+            "turnover_per_day": turnover_per_day(
+                float(traded), mean_equity, (days - without_data) or days
+            ),
             **asdict(exposure(equity, record.net_notional, record.gross_notional)),
         },
         "trades": asdict(trade_statistics(trips)),

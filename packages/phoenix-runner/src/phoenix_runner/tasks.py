@@ -1,7 +1,8 @@
 """One backtest, or one screen, as a task that any worker can do: plain values in, files out.
 
-A task carries its suite as plain values (configs of the engine do not pickle) and returns the files of
-its bundle as bytes, so that workers share nothing but the catalog. A [TaskStore][] keeps what is
+A task names its work, a function of a module, and carries its suite as plain values (configs of the
+engine do not pickle); it returns the files of its bundle as bytes, so that workers share nothing but the
+catalog. A [TaskStore][] keeps what is
 finished under the task's experiment id; a suite that stops half-way goes on from there.
 """
 
@@ -14,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from phoenix_schemas.errors import PhoenixError
 from phoenix_strategies.errors import CallbackError
@@ -32,8 +33,28 @@ from phoenix_runner.suite import Suite, suite_from
 from phoenix_runner.writable import require_writable
 
 type Files = dict[str, bytes]
+type Work = Callable[[Mapping[str, Any]], Files]
+"""What a worker does with a task's request; found by its name in the worker's process."""
 type TaskProgress = Callable[[int, int, str], None]
 """Called with (tasks done, tasks in all, label of the last)."""
+
+
+class AnyTask(Protocol):
+    """What [run_tasks][] needs to know of a task."""
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def identity(self) -> str:
+        """Names the task's result: equal identities give equal files."""
+
+    @property
+    def work(self) -> Work: ...
+
+    def request(self) -> dict[str, Any]:
+        """What travels to a worker."""
+
 
 DAILY = "daily.json"
 FITTED = "fitted.json"
@@ -60,6 +81,11 @@ class Task:
         experiment = experiment_id(describe_experiment(self.suite, self.catalog_digest))
         return f"{experiment}-{'bundle' if self.whole else 'fitted' if self.fit else 'figures'}"
 
+    @property
+    def work(self) -> Work:
+        """What a worker does."""
+        return _run
+
     def request(self) -> dict[str, Any]:
         """What travels to a worker."""
         return {
@@ -85,18 +111,20 @@ class ScreenTask:
         experiment = describe_experiment(self.suite, self.catalog_digest)
         return f"{experiment_id({**experiment, 'screened': list(self.sets)})}-screen"
 
+    @property
+    def work(self) -> Work:
+        """What a worker does."""
+        return _screen
+
     def request(self) -> dict[str, Any]:
         """What travels to a worker."""
         return {"suite": self.suite.to_builtins(), "sets": list(self.sets)}
 
 
-type AnyTask = Task | ScreenTask
-
-
-def run_task(request: Mapping[str, Any]) -> dict[str, Any]:
+def run_task(work: Work, request: Mapping[str, Any]) -> dict[str, Any]:
     """Do a task: `{"files": ...}`, or `{"error": ...}` for what went wrong in the run itself."""
     try:
-        return {"files": _screen(request) if "sets" in request else _run(request)}
+        return {"files": work(request)}
     except CallbackError as error:
         text = "".join(traceback.format_exception(error.__cause__))
         return {"error": str(error), "exit_code": error.exit_code, "traceback": text}
@@ -109,11 +137,21 @@ def run_task(request: Mapping[str, Any]) -> dict[str, Any]:
 
 def _run(request: Mapping[str, Any]) -> Files:
     suite = suite_from(request["suite"], source="task")
-    digest = request["catalog_digest"]
+    suite, fitted = fit(suite) if request["fit"] else (suite, {})
+    files = run_whole(suite, request["catalog_digest"])
+    if request["whole"]:
+        return files
+    small = BundleFiles()
+    small.content |= {name: files[name] for name in ("summary.json", DAILY)}
+    small.json(FITTED, fitted)
+    return small.content
+
+
+def run_whole(suite: Suite, digest: str, *, strict: bool = True) -> Files:
+    """Every file of a suite's run over its range but the report, and `daily.json` with its returns."""
     started = now_utc()
     time = suite.config.time
-    suite, fitted = fit(suite) if request["fit"] else (suite, {})
-    result = run_backtest(suite, time.start_ns, time.end_ns)
+    result = run_backtest(suite, time.start_ns, time.end_ns, strict=strict)
     experiment = describe_experiment(suite, digest)
     files = run_files(suite, experiment_id(experiment), experiment, digest, result)
     files.json("timing.json", timing(started, "", result.seconds, result.events))
@@ -125,14 +163,8 @@ def _run(request: Mapping[str, Any]) -> Files:
         starting_equity=float(record.starting_equity),
     )
     series = {"day_ns": daily.day_ns.tolist(), "returns": daily.returns.tolist()}
-    if request["whole"]:
-        files.json(DAILY, series)
-        return files.content
-    small = BundleFiles()
-    small.content["summary.json"] = files.content["summary.json"]
-    small.json(DAILY, series)
-    small.json(FITTED, fitted)
-    return small.content
+    files.json(DAILY, series)
+    return files.content
 
 
 def _screen(request: Mapping[str, Any]) -> Files:
@@ -237,7 +269,7 @@ def run_tasks(
     try:
         for index, task in enumerate(tasks):
             if results[index] is None:
-                future = executor.submit(run_task, task.request())
+                future = executor.submit(run_task, task.work, task.request())
                 if future.done():  # in this process: keep it before the next begins
                     take(future, index)
                     if any(isinstance(e, InterruptedRunError) for _, e, _ in failures):

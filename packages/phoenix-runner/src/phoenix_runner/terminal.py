@@ -10,12 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from rich import box
 from rich.console import Console
 from rich.table import Column, Table
 
 from phoenix_runner.bundle import read_json
 from phoenix_runner.experiment import Published
+from phoenix_runner.left_out import LeftOut, left_out_sentence
 from phoenix_runner.report.wording import bounds, count, date, refusal_name, too_few
 from phoenix_runner.research.costs import cost_row
 from phoenix_runner.research.decay import DecayRow, Estimate
@@ -48,6 +50,9 @@ AMOUNTS = frozenset({"net", "gross", "fees", "spread", "funding", "fills", "retu
 
 DATED = frozenset({"started", "range"})
 """Columns that are broken around dates, not in them."""
+
+NAMED = 8
+"""Combinations left out that are named on a terminal."""
 
 ROOMY = 110
 """A terminal with fewer columns shows a run without what its suite's name says as well."""
@@ -129,6 +134,7 @@ def _walk_forward(s: dict[str, Any]) -> list[str]:
         + "; walk-forward efficiency "
         + ("undefined" if efficiency is None else f"{efficiency:.2f}")
         + f"; maximum drawdown {figures['drawdown']['maximum']:.3%}; {s['fills']} fills",
+        *_left_out(s, s["sets_evaluated"]),
     ]
 
 
@@ -149,7 +155,18 @@ def _variants(s: dict[str, Any]) -> list[str]:
             if even is None
             else f"break-even cost {even:.2f} bps of the value traded"
         )
-    return [_render(table).rstrip("\n"), last]
+    return [_render(table).rstrip("\n"), last, *_left_out(s, len(s["variants"]))]
+
+
+def _left_out(s: dict[str, Any], tried: int) -> list[str]:
+    """Combinations that were not tried, the first of them by name; the page has them all."""
+    found = msgspec.convert(s.get("left_out", []), list[LeftOut])
+    if not found:
+        return []
+    names = [o.label for o in found[:NAMED]]
+    more = f" and {len(found) - NAMED:,} more" if len(found) > NAMED else ""
+    others = f": {', '.join(names)}{more}" if len(found) > 1 else ""
+    return [left_out_sentence(found, tried) + others]
 
 
 def _attribution(s: dict[str, Any]) -> str:

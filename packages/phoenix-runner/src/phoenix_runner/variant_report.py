@@ -8,14 +8,17 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from phoenix_runner.bundle import read_json
+from phoenix_runner.left_out import LeftOut, left_out_sentence
 from phoenix_runner.report.page import Section, Table
 from phoenix_runner.report.studies import Surface, cost_section, sensitivity_section, write_study
 from phoenix_runner.report.wording import (
     earned,
     execution_sentences,
+    left_out_table,
     money,
     number,
     percent,
@@ -79,6 +82,7 @@ def _sentences(summary: Mapping[str, Any]) -> list[str]:
         else f" The probability that its Sharpe ratio is above what the best of so many sets shows by "
         f"luck is {percent(deflated, 0)}."
     )
+    left_out = msgspec.convert(summary.get("left_out", []), list[LeftOut])
     return [
         (
             f"The best set is {summary['best']}, with "
@@ -88,6 +92,7 @@ def _sentences(summary: Mapping[str, Any]) -> list[str]:
             "All sets saw the same days: the best of them is chosen with hindsight. A walk-forward says "
             "what choosing would have been worth."
         ),
+        *([f"{left_out_sentence(left_out, len(summary['variants']))}."] if left_out else []),
     ]
 
 
@@ -115,7 +120,9 @@ def _sweep_sections(summary: Mapping[str, Any]) -> Sequence[Section]:
             for row in rows
         ],
     )
-    sections = [Section("Sets", "", [table])]
+    left_out = msgspec.convert(summary.get("left_out", []), list[LeftOut])
+    blocks = [table, left_out_table(left_out)] if left_out else [table]
+    sections = [Section("Sets", "", blocks)]
     if len(summary["searched"]) == 2:
         sections.insert(0, sensitivity_section(surface(summary)))
     return sections

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from phoenix_runner.bundle import (
@@ -36,17 +37,17 @@ from phoenix_runner.experiment import (
     timing,
 )
 from phoenix_runner.inference import InferenceError, infer, moments
+from phoenix_runner.left_out import LeftOut
 from phoenix_runner.search import (
     ParameterSet,
+    allowed_sets,
     describe,
-    parameter_sets,
     refuse_equal,
     with_parameters,
 )
 from phoenix_runner.suite import Suite
 from phoenix_runner.summary import json_ready
 from phoenix_runner.tasks import DAILY, Files, Task, TaskProgress, TaskStore, run_tasks
-from phoenix_runner.variant_report import draw_variants
 
 BASELINE = "as written"
 VARIANT_COLUMNS = (
@@ -63,17 +64,16 @@ class Variant:
     parameters: ParameterSet
 
 
-def variants_of(suite: Suite) -> list[Variant]:
-    """The variants a suite's mode asks for, in order."""
+def variants_of(suite: Suite) -> tuple[list[Variant], list[LeftOut]]:
+    """The variants a suite's mode asks for, in order, and sets of a sweep that are left out."""
     mode = suite.config.mode
     if isinstance(mode, SweepMode):
         if mode.search.screen is not None:
             raise SuiteError(
                 "mode.search.screen must go with mode: walk_forward; a sweep replays all"
             )
-        sets = parameter_sets(mode.search, suite.config.determinism_seed)
-        refuse_equal(suite, [(describe(s), s) for s in sets])
-        return [Variant(describe(s), s) for s in sets]
+        sets, left_out = allowed_sets(suite, mode.search)
+        return [Variant(describe(s), s) for s in sets], left_out
     if isinstance(mode, AblationMode):
         if BASELINE in mode.variants:
             raise SuiteError(f"mode.variants must not name a variant {BASELINE!r}: it is the suite")
@@ -81,10 +81,17 @@ def variants_of(suite: Suite) -> list[Variant]:
             (BASELINE, {}),
             *((name, dict(own)) for name, own in mode.variants.items()),
         ]
-        refuse_equal(suite, named)
-        return [Variant(name, parameters) for name, parameters in named]
+        section = suite.config.time
+        refuse_equal(
+            (
+                name,
+                with_parameters(suite, own, start_utc=section.start_utc, end_utc=section.end_utc),
+            )
+            for name, own in named
+        )
+        return [Variant(name, parameters) for name, parameters in named], []
     assert isinstance(mode, CostsMode)
-    return [Variant(BASELINE, {}), *_cost_variants(suite, mode)]
+    return [Variant(BASELINE, {}), *_cost_variants(suite, mode)], []
 
 
 def _cost_variants(suite: Suite, mode: CostsMode) -> list[Variant]:
@@ -133,7 +140,7 @@ def run_variants(
         return Published(folder, read_json(folder, "summary.json"), reused=True)
     started, began = now_utc(), time.perf_counter()
     section = suite.config.time
-    variants = variants_of(suite)
+    variants, left_out = variants_of(suite)
     whole = isinstance(suite.config.mode, AblationMode)
     tasks = [
         Task(
@@ -155,7 +162,7 @@ def run_variants(
         files.text("config_resolved.yaml", config_text(suite))
         files.json("environment.json", describe_environment())
         files.csv("variants.csv", VARIANT_COLUMNS, rows)
-        files.json("summary.json", _summary(suite, identity, rows, found))
+        files.json("summary.json", _summary(suite, identity, rows, found, left_out))
         seconds = time.perf_counter() - began
         events = sum(json.loads(f["summary.json"])["events"] for f in found)
         files.json("timing.json", timing(started, output.suite_name, seconds, events))
@@ -163,6 +170,8 @@ def run_variants(
         if whole:
             for number, (variant, own) in enumerate(zip(variants, found, strict=True)):
                 bundle.write(own, into=variant_folder(number, variant.label))
+        from phoenix_runner.variant_report import draw_variants
+
         draw_variants(bundle.folder)
         bundle.publish()
     store.forget(tasks)
@@ -202,7 +211,11 @@ def _sharpe(files: Files) -> float | None:
 
 
 def _summary(
-    suite: Suite, identity: str, rows: list[dict[str, Any]], found: list[Files]
+    suite: Suite,
+    identity: str,
+    rows: list[dict[str, Any]],
+    found: list[Files],
+    left_out: list[LeftOut],
 ) -> dict[str, Any]:
     """`summary.json`: the table, the best row, and how far its Sharpe ratio may be luck."""
     first = json.loads(found[0]["summary.json"])
@@ -224,6 +237,7 @@ def _summary(
         **{k: first[k] for k in ("instrument_ids", "venue", "currency", "trading_start_utc",
                                  "end_utc", "bar_fills", "starting_equity", "gaps")},
         "searched": dict(mode.search.parameters) if isinstance(mode, SweepMode) else {},
+        "left_out": msgspec.to_builtins(left_out),
         "variants": rows,
         "best": rows[best]["variant"],
         **{k: best_summary[k] for k in ("net", "gross", "fees", "spread", "funding",

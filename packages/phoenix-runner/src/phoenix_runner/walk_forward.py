@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from phoenix_schemas.timestamps import NS_PER_DAY, format_utc
@@ -57,15 +58,14 @@ from phoenix_runner.fold_results import (
 )
 from phoenix_runner.folds import Fold, FoldPlan
 from phoenix_runner.inference import InferenceError, moments, probability_of_backtest_overfitting
-from phoenix_runner.report import write_report
-from phoenix_runner.report.walk_forward import read_walk_forward
+from phoenix_runner.report.bundle_files import read_walk_forward
 from phoenix_runner.report.wording import count
 from phoenix_runner.screening import FILL_RULE, check_screenable
 from phoenix_runner.search import (
     ParameterSet,
+    allowed_sets,
     describe,
-    parameter_sets,
-    refuse_equal,
+    refuse_too_many,
     short,
     with_parameters,
 )
@@ -163,12 +163,15 @@ def run_walk_forward(
     started, began = now_utc(), time.perf_counter()
     schedule = fold_plan(suite, mode).schedule()
     folds, without_data = _with_data(suite, schedule.folds)
-    sets = parameter_sets(mode.search, suite.config.determinism_seed)
     screen = mode.search.screen
     if screen is not None:
-        check_screenable(suite, sets)
-    refuse_equal(suite, [(describe(s), s) for s in sets])
+        check_screenable(suite, mode.search)
+    sets, left_out = allowed_sets(suite, mode.search)
     absent = _no_overfitting(mode, suite, sets)
+    replayed = min(len(sets), screen.keep) if screen is not None else len(sets)
+    refuse_too_many(
+        len(folds) * (replayed + 1), f"{count(replayed, 'set')} in {count(len(folds), 'fold')}"
+    )
 
     section = suite.config.time
     store = TaskStore(Path(output.dir), fresh=overwrite)
@@ -240,7 +243,7 @@ def run_walk_forward(
         purge_ns=duration_ns(mode.purge),
         embargo_ns=duration_ns(mode.embargo),
         objective=mode.objective,
-        selection=_selection_sentence(mode, sets),
+        selection=_selection_sentence(mode, len(sets), len(left_out)),
         searched={short(k): list(v) for k, v in mode.search.parameters.items()},
         sets_evaluated=len(sets),
         declared_trials=mode.declared_trials,
@@ -264,6 +267,7 @@ def run_walk_forward(
         without_data=[_untested(fold) for fold in without_data],
         overfitting=overfitting,
         no_overfitting=absent,
+        left_out=left_out,
     )
     with BundleWriter(folder) as bundle:
         files = BundleFiles()
@@ -282,6 +286,8 @@ def run_walk_forward(
         seconds = time.perf_counter() - began
         last.json("timing.json", timing(started, output.suite_name, seconds, events))
         bundle.write(last.content)
+        from phoenix_runner.report.writing import write_report
+
         write_report(bundle.folder)
         bundle.publish()
     store.forget(done)
@@ -354,13 +360,16 @@ def best_of(trials: Sequence[Trial], objective: str, keep: int) -> list[int]:
 
 
 def trial_variance(by_fold: Sequence[Sequence[Trial]]) -> float:
-    """Variance (n - 1) across sets of their Sharpe ratio per day in training, mean over folds.
+    """Variance (n - 1) across sets of their Sharpe ratio per day, each over its training in all folds.
 
-    Of each fold by itself, because a fold's choice is made by its own training alone: averages of a set
-    over folds would vary less, and flatter what was chosen.
+    Over all of it, because the record that it deflates is as long: a ratio of one short training is
+    nearly all noise, and no strategy could earn what the best of a few such ratios shows by luck.
     """
-    sharpe = np.array([[trial.sharpe_daily for trial in fold] for fold in by_fold])
-    return float(sharpe.var(axis=1, ddof=1).mean()) if sharpe.shape[1] > 1 else 0.0
+    pooled = [
+        np.concatenate([trial.returns for trial in trials]) for trials in zip(*by_fold, strict=True)
+    ]
+    ratios = [Trial(returns, 0.0, 0.0, 0).sharpe_daily for returns in pooled]
+    return float(np.var(ratios, ddof=1)) if len(ratios) > 1 else 0.0
 
 
 def _task(
@@ -416,18 +425,19 @@ def _overfitting(
     return OverfittingResult.of(found, source=source)
 
 
-def _selection_sentence(mode: WalkForwardMode, sets: Sequence[ParameterSet]) -> str:
+def _selection_sentence(mode: WalkForwardMode, sets: int, left_out: int) -> str:
     how = "every combination" if mode.search.method == "grid" else "a seeded random sample"
+    values = "the values given" + (", where the strategy allows them together" if left_out else "")
     objective, screen = mode.objective.replace("_", " "), mode.search.screen
     if screen is not None:
         return (
-            f"{len(sets)} parameter sets ({how} of the values given) were screened on each training "
-            f"range from batch signals: {FILL_RULE}. The best {min(screen.keep, len(sets))} by "
+            f"{sets} parameter sets ({how} of {values}) were screened on each training "
+            f"range from batch signals: {FILL_RULE}. The best {min(screen.keep, sets)} by "
             f"{objective} were replayed there with all costs, and the best of those was chosen, the "
             "earlier of equals. The variance across sets is the screen's."
         )
     return (
-        f"Each of {len(sets)} parameter sets ({how} of the values given) was replayed on the "
+        f"Each of {sets} parameter sets ({how} of {values}) was replayed on the "
         f"training range with all costs; the best by {objective} was chosen, the earlier of equals."
     )
 
@@ -501,6 +511,7 @@ def _summary(suite: Suite, result: WalkForwardResult, folder: Path) -> dict[str,
         "events": sum(t["events"] for t in tests),
         "folds": len(result.folds),
         "sets_evaluated": result.sets_evaluated,
+        "left_out": msgspec.to_builtins(result.left_out),
         "gaps": [gap for t in tests for gap in t["gaps"]],
         "figures": figures,
     }

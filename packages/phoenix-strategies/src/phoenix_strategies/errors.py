@@ -24,11 +24,11 @@ class UnknownStrategyError(StrategyError):
 class CallbackError(StrategyError):
     """A strategy or execution algorithm raised inside a callback.
 
-    The engine would have swallowed it. `where` names class and callback, `ts_ns` the engine's time,
-    and `__cause__` is what was raised, traceback included.
+    The engine would have swallowed it. `where` names class and callback, `ts_ns` the engine's time (None
+    inside a command of the component's own), and `__cause__` is what was raised, traceback included.
     """
 
-    def __init__(self, where: str, ts_ns: int, cause: BaseException) -> None:
+    def __init__(self, where: str, ts_ns: int | None, cause: BaseException) -> None:
         super().__init__(f"{where} raised {type(cause).__name__}: {cause}")
         self.where = where
         self.ts_ns = ts_ns

@@ -34,10 +34,15 @@ What the seam does for it
 - **Warm-up.** Callbacks run from the first event; orders that open or increase a position leave
   only while `control.may_trade(now)`. `submit` returns None otherwise. So a policy should decide
   by state ("I want to be long"), not by the one event of a crossing.
+- **Gaps.** In a gap of the data (`control.longest_silence_ns` without a quote or trade) no order leaves,
+  closing ones included: it would fill at a price that is long gone. `submit` returns None and counts
+  `no_data`.
 - **Rules.** Quantities go down to whole lots and prices to the increment; what is too small is
   refused, counted and not sent.
 - **Books.** `self.ledger` holds every order by client order id and the position from fills. One
   `PhoenixStrategy` trades one instrument.
+- **Order events.** `order_update` may use the whole engine: what the engine reports while it carries out
+  a command of the strategy (it holds the strategy then) waits until the running callback is through.
 - **End.** `finish` is called first; then everything is canceled and, if so configured, the position
   closed reduce-only, after the cancels are confirmed.
 - **Latency.** The engine handles an order at the first event at or after its arrival; the seam sets
@@ -48,7 +53,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import wraps
 from typing import Any, ClassVar, Self
@@ -97,6 +102,8 @@ def _guarded(name: str, function: Callback) -> Callback:
                 return
             try:
                 function(self, event)
+                if self._waiting_events:
+                    self._catch_up()
             except BaseException as error:  # noqa: BLE001  the engine would swallow it
                 self._fail(error, name)
     else:
@@ -108,6 +115,8 @@ def _guarded(name: str, function: Callback) -> Callback:
                 return
             try:
                 function(self, *args)
+                if self._waiting_events:
+                    self._catch_up()
             except BaseException as error:  # noqa: BLE001  the engine would swallow it
                 self._fail(error, name)
 
@@ -125,6 +134,8 @@ class GuardedCallbacks:
     clock: Any
     cache: Any
     is_running: Any
+    on_order_event: Callable[[Any], None]
+    _waiting_events: Sequence[Any] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -132,10 +143,40 @@ class GuardedCallbacks:
             if name.startswith("on_") and callable(member):
                 setattr(cls, name, _guarded(name, member))
 
+    def is_lent(self) -> bool:
+        """Whether the engine holds this component: inside one of its own commands.
+
+        While it carries out a command (`submit_order`, `cancel_order`, ...) the engine reports what
+        comes of it (`OrderInitialized`, `OrderPendingCancel`, ...), but nothing of the component can be
+        used then, not even its clock: it raises RuntimeError.
+        """
+        try:
+            _ = self.clock
+        except RuntimeError:
+            return True
+        return False
+
+    def hold_back(self, event: Any) -> bool:
+        """Whether an order event must wait; it comes again when the running callback is through."""
+        if not self.is_lent():
+            return False
+        self._waiting_events = [*self._waiting_events, event]
+        return True
+
+    def _catch_up(self) -> None:
+        if self.is_lent():  # this is the callback that brought the event
+            return
+        waiting, self._waiting_events = self._waiting_events, ()
+        for event in waiting:
+            self.on_order_event(event)
+
     def _fail(self, error: BaseException, name: str) -> None:
-        """Keep an exception of a callback and stop."""
-        self.control.fail(error, f"{type(self).__name__}.{name}", self.clock.timestamp_ns())
-        self._halt()
+        """Keep an exception of a callback and stop; at the next callback if the engine holds us."""
+        lent = self.is_lent()
+        now = None if lent else self.clock.timestamp_ns()
+        self.control.fail(error, f"{type(self).__name__}.{name}", now)
+        if not lent:
+            self._halt()
 
     def _halt(self) -> None:
         """Stop the engine at this event; components that cannot leave it to the others."""
@@ -242,6 +283,9 @@ class PhoenixStrategy[S: StrategySettings](GuardedCallbacks, Strategy):
         if not intent.reduce_only and not self.control.may_trade(self.clock.timestamp_ns()):
             self.refuse("not_trading")
             return None
+        if self._in_silence():
+            self.refuse("no_data")
+            return None
         quantity = self.rules.lots(intent.quantity)
         price = self._limit_price(intent) if isinstance(intent, Limit) else self._last_price()
         refusal = self.rules.refusal(quantity, price, reduce_only=intent.reduce_only)
@@ -300,8 +344,11 @@ class PhoenixStrategy[S: StrategySettings](GuardedCallbacks, Strategy):
         self.finish()
         self.cancel_all()
         self._close()  # a stopped strategy hears no confirmations, and commands keep their order
+        self._waiting_events = ()
 
     def on_order_event(self, event: Any) -> None:
+        if self.hold_back(event):
+            return
         order = self._book(event)
         self.order_update(order, event)
         if self._closing:
@@ -384,6 +431,15 @@ class PhoenixStrategy[S: StrategySettings](GuardedCallbacks, Strategy):
         self.cancel_order(ClientOrderId(order_id))
         self.announce_arrival(self.control.cancel_latency_ns)
         return order_id
+
+    def _in_silence(self) -> bool:
+        """Whether the market has been silent for so long that the data must have a gap."""
+        longest_ns = self.control.longest_silence_ns
+        if longest_ns is None:
+            return False
+        last = (self.cache.quote(self.instrument_id), self.cache.trade(self.instrument_id))
+        heard_ns = max((tick.ts_init for tick in last if tick is not None), default=None)
+        return heard_ns is not None and self.clock.timestamp_ns() - heard_ns > longest_ns
 
     def _limit_price(self, intent: Limit) -> Decimal:
         return self.rules.passive_price(intent.side, intent.price)

@@ -67,6 +67,10 @@ class RunControl:
     cancel_latency_ns: int = 0
     """The same for a cancel."""
 
+    longest_silence_ns: int | None = None
+    """Longest time without a quote or a trade of an instrument in which it can be traded; longer ones are
+    gaps in the data, and nobody knows the price an order would get. None: any."""
+
     decisions: DecisionSink | None = None
     """Where decisions are recorded; None records nothing and costs nothing."""
 
@@ -102,7 +106,7 @@ class RunControl:
             self.trading_end_ns is None or ts_ns < self.trading_end_ns
         )
 
-    def fail(self, error: BaseException, where: str, ts_ns: int) -> None:
+    def fail(self, error: BaseException, where: str, ts_ns: int | None) -> None:
         """Keep the first exception and silence every later callback."""
         if self.error is None:
             self.error = CallbackError(where, ts_ns, error)

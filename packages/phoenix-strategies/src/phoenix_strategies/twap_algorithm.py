@@ -153,6 +153,8 @@ class TwapAlgorithm(GuardedAlgorithm):
 
     def on_order_event(self, event: Any) -> None:
         """An event of a child, or the end of a parent."""
+        if self.hold_back(event):
+            return
         kind = type(event).__name__
         order_id = str(event.client_order_id)
         now = self.clock.timestamp_ns()

@@ -28,6 +28,7 @@ from phoenix_schemas.timestamps import parse_utc
 
 from phoenix_runner.errors import RunnerError
 from phoenix_runner.fills import MARKOUT_HORIZONS_S, Attribution, Fill, FundingPayment
+from phoenix_runner.fold_results import WalkForwardResult
 from phoenix_runner.report.wording import refusal_name
 from phoenix_runner.summary import RunRecord
 
@@ -71,6 +72,12 @@ class RunBundle:
     config: Mapping[str, Any]
     config_text: str
     environment: str
+
+
+def read_walk_forward(folder: Path) -> tuple[WalkForwardResult, list[RunBundle]]:
+    """The record of a walk-forward and the bundles of its folds' test runs, in order."""
+    result = WalkForwardResult.read(folder)
+    return result, [read_bundle(folder / fold.bundle) for fold in result.folds]
 
 
 def read_texts(folder: Path) -> tuple[str, str]:

@@ -20,11 +20,10 @@ from phoenix_runner.errors import RunnerError
 from phoenix_runner.fold_results import FILE, chained, summarize_walk_forward
 from phoenix_runner.inference import InferenceError, infer, moments
 from phoenix_runner.metrics import DAY_NS, DailyReturns, daily_returns
-from phoenix_runner.report.bundle_files import Gap, read_bundle
+from phoenix_runner.report.bundle_files import Gap, read_bundle, read_walk_forward
 from phoenix_runner.report.charts import TimeFrame, gross_to_net_chart, legend
 from phoenix_runner.report.drawing import DASHES, SERIES, SOFT, draw
 from phoenix_runner.report.page import Chart, Detail, Page, Section, Table, Tile, Verdict
-from phoenix_runner.report.walk_forward import read_walk_forward
 from phoenix_runner.report.wording import (
     CANNOT_TELL,
     ENOUGH_DAYS,

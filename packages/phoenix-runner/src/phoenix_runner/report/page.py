@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Literal
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 Tone = Literal["good", "bad", "open"]
@@ -93,6 +92,8 @@ class Page:
 
 def render(page: Page) -> str:
     """The page as one HTML document, deterministic."""
+    from jinja2 import Environment, StrictUndefined
+
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

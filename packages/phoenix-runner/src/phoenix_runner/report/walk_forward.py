@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from phoenix_schemas.timestamps import format_utc
 
 from phoenix_runner.fills import markouts
-from phoenix_runner.fold_results import WalkForwardResult, chained, summarize_walk_forward
-from phoenix_runner.metrics import DAY_NS
-from phoenix_runner.report.bundle_files import Gap, RunBundle, read_bundle
+from phoenix_runner.fold_results import (
+    WalkForwardResult,
+    by_minute,
+    chained,
+    summarize_walk_forward,
+)
+from phoenix_runner.left_out import left_out_sentence
+from phoenix_runner.metrics import drawdown_curve
+from phoenix_runner.report.bundle_files import Gap, RunBundle
 from phoenix_runner.report.charts import (
     TimeFrame,
     attribution_chart,
@@ -39,17 +44,12 @@ from phoenix_runner.report.wording import (
     execution_sentences,
     gap_sentences,
     judge,
+    left_out_table,
     money,
     number,
     percent,
     sharpe_sentence,
 )
-
-
-def read_walk_forward(folder: Path) -> tuple[WalkForwardResult, list[RunBundle]]:
-    """The record of a walk-forward and the bundles of its folds' test runs, in order."""
-    result = WalkForwardResult.read(folder)
-    return result, [read_bundle(folder / fold.bundle) for fold in result.folds]
 
 
 def walk_forward_page(
@@ -130,7 +130,7 @@ def _tiles(result: WalkForwardResult, summary: Mapping[str, Any]) -> list[Tile]:
             percent(None if pbo is None else pbo.probability, 0),
             _not_computed(result) if pbo is None else "0 good, 50 % is noise",
         ),
-        Tile("Largest drawdown", percent(summary["drawdown"]["maximum"]), "of daily closes"),
+        Tile("Largest drawdown", percent(summary["drawdown"]["maximum"]), "minute by minute"),
     ]
 
 
@@ -148,16 +148,15 @@ def _curve_section(
     curve = chained(result, [run.record for run in runs])
     start = float(result.starting_equity)
     tests = [(f.test_start_ns, f.test_end_ns) for f in result.folds]
-    fall = curve.equity / np.maximum(np.maximum.accumulate(curve.equity), start) - 1
+    times, equity = by_minute(curve, [run.record for run in runs])
+    fall = drawdown_curve(equity, starting_equity=start)
     returns, down = summary["returns"], summary["drawdown"]
     return Section(
         "Out of sample",
         "Only days that the choice of parameters had not seen.",
         [
             chained_chart(frame, curve, tests, start, result.currency),
-            drawdown_chart(
-                frame, np.append(curve.day_ns[0], curve.day_ns + DAY_NS), np.append(0.0, fall)
-            ),
+            drawdown_chart(frame, np.append(curve.day_ns[0], times), np.append(0.0, fall)),
             daily_returns_chart(frame, curve.day_ns, curve.returns),
             monthly_table(returns["by_month"]),
             Table(
@@ -224,6 +223,8 @@ def _choice_section(result: WalkForwardResult, summary: Mapping[str, Any]) -> Se
     blocks: list[Chart | Table] = [
         parameter_chart(s, result.searched[s["name"]]) for s in stability
     ]
+    if result.left_out:
+        blocks.append(left_out_table(result.left_out))
     blocks.append(
         Table(
             "Parameter stability",
@@ -308,6 +309,8 @@ def _caveats(
         f"begins {duration(result.embargo_ns / 1e9)} after it (embargo)."
     )
     notes = [sets, separation]
+    if result.left_out:
+        notes.append(f"{left_out_sentence(result.left_out, result.sets_evaluated)}.")
     if result.dropped is not None:
         notes.append(
             f"The last fold, from {date(format_utc(result.dropped.test_start_ns))}, was dropped: its "

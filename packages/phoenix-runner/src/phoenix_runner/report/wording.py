@@ -10,7 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from phoenix_runner.report.page import Tone, Verdict
+from phoenix_runner.left_out import LeftOut
+from phoenix_runner.report.page import Table, Tone, Verdict
 
 ENOUGH_DAYS = 30
 """Fewer daily returns than this are called too few to judge."""
@@ -305,6 +306,17 @@ def _refusals(refusals: Mapping[str, int]) -> list[str]:
             f"{count(rejected, 'order')} {'was' if rejected == 1 else 'were'} rejected."
         )
     return sentences
+
+
+def left_out_table(left_out: Sequence[LeftOut]) -> Table:
+    """Parameter sets that were not tried, each with why."""
+    return Table(
+        "Left out",
+        "Combinations that the strategy does not allow; they are no trials.",
+        ["set", "why"],
+        [[o.label, o.reason] for o in left_out],
+        numeric=False,
+    )
 
 
 def _sign(value: float, *, sign: bool) -> str:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from phoenix_runner.fold_results import FILE as WALK_FORWARD_FILE
-from phoenix_runner.report.bundle_files import read_bundle, read_texts
+from phoenix_runner.report.bundle_files import read_bundle, read_texts, read_walk_forward
 from phoenix_runner.report.comparison import comparison_page, read_contender
 from phoenix_runner.report.page import Page, render
 from phoenix_runner.report.single_run import single_run_page
-from phoenix_runner.report.walk_forward import read_walk_forward, walk_forward_page
+from phoenix_runner.report.walk_forward import walk_forward_page
 
 
 def write_report(bundle_dir: Path) -> Path:

@@ -5,30 +5,40 @@ another market (see `altered_catalog`). Decisions, signal records and orders bef
 same in all three; the first that is not is named. The catalog's path is replaced wherever the suite
 has it, the strategy's own settings included, so a strategy that reads files is checked as well.
 
+    tasks_of_cuts, tasks_of_warmups -> run_tasks -> compare_cuts, compare_warmups
+
 What this cannot see: a strategy that reads data from elsewhere, or a catalog whose rows are stamped
 before they were known (verifying that is ingestion's).
 """
 
 from __future__ import annotations
 
+import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from phoenix_schemas.timestamps import NS_PER_MINUTE, format_utc
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pv
+import pyarrow.parquet as pq
+from phoenix_schemas.timestamps import NS_PER_MINUTE, NS_PER_MS, format_utc
 
-from phoenix_runner.backtest import RunResult, run_backtest
+from phoenix_runner.bundle import experiment_id
 from phoenix_runner.catalog_series import Catalog, public_path
 from phoenix_runner.config import TraceSection, duration_ns
 from phoenix_runner.errors import RunnerError, SuiteError
+from phoenix_runner.experiment import describe_experiment
 from phoenix_runner.records import SIGNAL_TRACE
 from phoenix_runner.research.altered_catalog import altered, cut
 from phoenix_runner.suite import Suite, suite_from
+from phoenix_runner.tasks import AnyTask, Files, Task, Work, run_whole
 
-type Say = Callable[[str], None]
+COPIES = {"cut": cut, "altered": altered}
+"""How a catalog loses its future, by the name of the comparison."""
 
 
 @dataclass(frozen=True)
@@ -85,80 +95,107 @@ class WarmupRow:
     same_orders: int
 
 
-def check_lookahead(suite: Suite, *, cuts: int = 3, say: Say | None = None) -> list[CutCheck]:
-    """Run the suite on cut and altered catalogs at `cuts` times spread over its range.
+@dataclass(frozen=True)
+class CopyTask:
+    """The suite on a copy of its catalog that has no future after `cut_ns`, or another one."""
 
-    Raises LookaheadError that names the first decision, signal or order that differs. The catalog
-    must be on a local disk; copies live in a temporary folder.
+    label: str
+    suite: Suite
+    catalog_digest: str
+    catalog: Path
+    kind: str
+    cut_ns: int
+
+    @property
+    def identity(self) -> str:
+        """Experiment id of the suite with what became of its catalog."""
+        experiment = describe_experiment(self.suite, self.catalog_digest)
+        return f"{experiment_id(experiment)}-{self.kind}-{self.cut_ns}"
+
+    @property
+    def work(self) -> Work:
+        """What a worker does: it makes the copy, and drops it again."""
+        return _run_on_copy
+
+    def request(self) -> dict[str, Any]:
+        """What travels to a worker."""
+        return {
+            "suite": self.suite.to_builtins(),
+            "catalog_digest": self.catalog_digest,
+            "catalog": str(self.catalog),
+            "kind": self.kind,
+            "cut_ns": self.cut_ns,
+        }
+
+
+def tasks_of_cuts(suite: Suite, catalog: Path, digest: str, cuts: int) -> list[AnyTask]:
+    """The suite as it is, then on both copies for each of `cuts` times spread over its range.
+
+    Raises SuiteError for cuts that the range cannot hold.
     """
-    catalog = _local(suite.config.catalog.path)
-    section = suite.config.time
-    minutes = (section.end_ns - section.start_ns) // NS_PER_MINUTE
-    if cuts < 1 or minutes < cuts + 1:
-        raise SuiteError(
-            f"cuts must be at least 1 and fewer than the {minutes} minutes of the range (was {cuts})"
-        )
-    times = [
-        section.start_ns + minutes * (i + 1) // (cuts + 1) * NS_PER_MINUTE for i in range(cuts)
-    ]
-    tell: Say = say or (lambda _text: None)
-    tell("the suite as it is")
-    whole = _run(suite, suite.config.catalog.path, section.end_ns)
-    found: list[CutCheck] = []
-    for cut_ns in times:
-        for kind, make in (("cut", cut), ("altered", altered)):
-            tell(f"data {kind} at {format_utc(cut_ns)}")
-            with tempfile.TemporaryDirectory(prefix="phoenix-lookahead-") as folder:
-                copy = make(catalog, Path(folder) / "catalog", cut_ns)
-                end_ns = cut_ns if kind == "cut" else section.end_ns
-                # What is rare (funding, metrics) may have no row left before a cut.
-                other = _run(suite, str(copy), end_ns, strict=False)
-            # A run that ends at the cut begins to close just before it.
-            until = other.closing_ns if kind == "cut" else cut_ns
-            compared = _compare(whole, other, until, kind, cut_ns)
-            if isinstance(compared, Difference):
-                raise LookaheadError(compared, found)
-            found.append(compared)
-    return found
+    end_ns = suite.config.time.end_ns
+    tasks: list[AnyTask] = [Task("as it is", _traced(suite, end_ns), digest, whole=True)]
+    for cut_ns in _cut_times(suite, cuts):
+        for kind in COPIES:
+            own = _traced(suite, cut_ns if kind == "cut" else end_ns)
+            label = f"data {kind} at {format_utc(cut_ns)}"
+            tasks.append(CopyTask(label, own, digest, catalog, kind, cut_ns))
+    return tasks
 
 
-def compare_warmups(suite: Suite, warmups: Sequence[str]) -> list[WarmupRow]:
-    """How results change with the length of the warm-up, first one first."""
-    rows: list[WarmupRow] = []
-    first: list[tuple[Any, ...]] = []
+def compare_cuts(tasks: Sequence[AnyTask], found: Sequence[Files]) -> list[CutCheck]:
+    """What the runs of [tasks_of_cuts][] did before each cut, side by side.
+
+    Raises LookaheadError that names the first decision, signal or order that differs.
+    """
+    checks: list[CutCheck] = []
+    for task, files in zip(tasks[1:], found[1:], strict=True):
+        assert isinstance(task, CopyTask)
+        # A run that ends at the cut begins to close just before it.
+        until_ns = _closing_ns(task.suite) if task.kind == "cut" else task.cut_ns
+        compared = _compare(found[0], files, until_ns, task)
+        if isinstance(compared, Difference):
+            raise LookaheadError(compared, checks)
+        checks.append(compared)
+    return checks
+
+
+def tasks_of_warmups(suite: Suite, digest: str, warmups: Sequence[str]) -> list[AnyTask]:
+    """The suite with each length of warm-up."""
+    tasks: list[AnyTask] = []
     for warmup in warmups:
         duration_ns(warmup)
         values = suite.to_builtins()
+        values["mode"] = {"kind": "single"}
         values["time"] = {**values["time"], "warmup": warmup}
         own = suite_from(values, source=f"warmup {warmup}")
-        time = own.config.time
-        result = run_backtest(own, time.start_ns, time.end_ns)
-        orders = _orders(result, time.end_ns)
-        first = first or orders
+        tasks.append(Task(f"warm-up of {warmup}", own, digest, whole=True))
+    return tasks
+
+
+def compare_warmups(warmups: Sequence[str], found: Sequence[Files]) -> list[WarmupRow]:
+    """How results change with the length of the warm-up, first one first."""
+    rows: list[WarmupRow] = []
+    orders = [
+        [tuple(row.values()) for row in _trace(files, "orders").to_pylist()] for files in found
+    ]
+    for warmup, files, own in zip(warmups, found, orders, strict=True):
+        summary = json.loads(files["summary.json"])
         rows.append(
             WarmupRow(
                 warmup=warmup,
-                net=f"{result.record.attribution.net:f}",
-                fills=len(result.fills),
-                orders=len(orders),
-                same_orders=len(set(orders) & set(first)),
+                net=summary["net"],
+                fills=summary["fills"],
+                orders=len(own),
+                same_orders=len(set(own) & set(orders[0])),
             )
         )
     return rows
 
 
-@dataclass(frozen=True)
-class _Behaviour:
-    """What a run did, in comparable rows that begin with a time."""
-
-    decisions: list[tuple[Any, ...]]
-    signals: list[tuple[Any, ...]]
-    orders: list[tuple[Any, ...]]
-    closing_ns: int
-
-
-def _local(path: str) -> Path:
-    """The folder of a catalog on this machine; SuiteError for one that is elsewhere."""
+def local_catalog(suite: Suite) -> Path:
+    """The folder of the suite's catalog on this machine; SuiteError for one that is elsewhere."""
+    path = suite.config.catalog.path
     if "://" not in path:
         return Path(path)
     if not path.startswith("file://"):
@@ -169,41 +206,42 @@ def _local(path: str) -> Path:
     return Path(Catalog.open(path).root)
 
 
-def _run(suite: Suite, catalog: str, end_ns: int, *, strict: bool = True) -> _Behaviour:
-    given = suite.config.catalog.path
-    values = _replaced(suite.to_builtins(), given, catalog)
-    if "://" in given and catalog != given:  # settings may name the same folder as a plain path
-        values = _replaced(values, str(_local(given)), catalog)
+def _cut_times(suite: Suite, cuts: int) -> list[int]:
+    section = suite.config.time
+    minutes = (section.end_ns - section.start_ns) // NS_PER_MINUTE
+    if cuts < 1 or minutes < cuts + 1:
+        raise SuiteError(
+            f"cuts must be at least 1 and fewer than the {minutes} minutes of the range (was {cuts})"
+        )
+    return [section.start_ns + minutes * (i + 1) // (cuts + 1) * NS_PER_MINUTE for i in range(cuts)]
+
+
+def _traced(suite: Suite, end_ns: int) -> Suite:
+    """One run of the suite until `end_ns` that keeps its decisions and signals."""
+    values = suite.to_builtins()
     values["mode"] = {"kind": "single"}
     values["time"] = {**values["time"], "end_utc": format_utc(end_ns)}
     values["trace"] = msgspec.to_builtins(TraceSection(decisions=True, signals=True))
-    own = suite_from(values, source="look-ahead check")
-    result = run_backtest(own, own.config.time.start_ns, end_ns, strict=strict)
-    latency = own.config.execution.latency
-    closing = end_ns - 1 - (latency.insert_ms + latency.cancel_ms) * 1_000_000
-    decisions: list[tuple[Any, ...]] = []
-    if result.decisions is not None:
-        decisions = [
-            (row["ts_ns"], row["strategy_id"], tuple(row["values"]), row["gates"], row["intent"])
-            for row in result.decisions.to_pylist()
-        ]
-    signals: list[tuple[Any, ...]] = []
-    if SIGNAL_TRACE in result.records:
-        table = result.records[SIGNAL_TRACE]
-        times = table["ts_event"].cast("int64").to_pylist()
-        columns = [n for n in table.column_names if n != "ts_event"]
-        rows = zip(*(table[n].to_pylist() for n in columns), strict=True)
-        signals = [(ts, *row) for ts, row in zip(times, rows, strict=True)]
-    return _Behaviour(decisions, signals, _orders(result, closing), closing)
+    return suite_from(values, source="look-ahead check")
 
 
-def _orders(result: RunResult, before_ns: int) -> list[tuple[Any, ...]]:
-    return [
-        (o["ts_init_ns"], o["strategy_id"], o["instrument_id"], o["purpose"], o["side"], o["type"],
-         o["quantity"], o["price"])
-        for o in result.orders
-        if o["ts_init_ns"] < before_ns
-    ]  # fmt: skip
+def _closing_ns(suite: Suite) -> int:
+    """When a run begins to close its positions, so that they are closed at its end."""
+    latency = suite.config.execution.latency
+    return suite.config.time.end_ns - 1 - (latency.insert_ms + latency.cancel_ms) * NS_PER_MS
+
+
+def _run_on_copy(request: Mapping[str, Any]) -> Files:
+    values = request["suite"]
+    given, catalog = values["catalog"]["path"], request["catalog"]
+    with tempfile.TemporaryDirectory(prefix="phoenix-lookahead-") as folder:
+        copy = str(COPIES[request["kind"]](Path(catalog), Path(folder) / "c", request["cut_ns"]))
+        values = _replaced(values, given, copy)
+        if given != catalog:  # settings may name the same folder as a plain path
+            values = _replaced(values, catalog, copy)
+        # What is rare (funding, metrics) may have no row left before a cut.
+        own = suite_from(values, source="look-ahead check")
+        return run_whole(own, request["catalog_digest"], strict=False)
 
 
 def _replaced(value: Any, old: str, new: str) -> Any:
@@ -217,27 +255,61 @@ def _replaced(value: Any, old: str, new: str) -> Any:
     return value
 
 
-def _compare(
-    whole: _Behaviour, other: _Behaviour, until_ns: int, kind: str, cut_ns: int
-) -> CutCheck | Difference:
+_ORDER_KEYS = (
+    "ts_init_ns", "strategy_id", "instrument_id", "purpose", "side", "type", "quantity", "price",
+)  # fmt: skip
+
+
+def _compare(whole: Files, other: Files, until_ns: int, task: CopyTask) -> CutCheck | Difference:
+    """Rows before `until_ns` of both runs, kind by kind, in the order they were written."""
+    cut_utc = format_utc(task.cut_ns)
     counts = {}
     for name in ("decisions", "signals", "orders"):
-        one, two = ([row for row in getattr(b, name) if row[0] < until_ns] for b in (whole, other))
-        counts[name] = len(one)
-        for index in range(max(len(one), len(two))):
-            first, second = (rows[index] if index < len(rows) else None for rows in (one, two))
-            if first != second:
-                at_ns = min(row[0] for row in (first, second) if row is not None)
-                return Difference(
-                    format_utc(cut_ns),
-                    kind,
-                    name[:-1],
-                    format_utc(at_ns),
-                    _said(first),
-                    _said(second),
-                )
-    return CutCheck(format_utc(cut_ns), kind, **counts)
+        one, two = (_before(_trace(files, name), until_ns) for files in (whole, other))
+        counts[name] = one.num_rows
+        difference = None if one.equals(two) else _first_difference(one, two)
+        if difference is not None:
+            at_ns = min(row["ts_ns"] for row in difference if row is not None)
+            said = (_said(row) for row in difference)
+            return Difference(cut_utc, task.kind, name[:-1], format_utc(at_ns), *said)
+    return CutCheck(cut_utc, task.kind, **counts)
 
 
-def _said(row: tuple[Any, ...] | None) -> str:
-    return "absent" if row is None else " ".join(str(v) for v in row[1:] if v not in ("", None))
+def _trace(files: Files, name: str) -> pa.Table:
+    """Decisions, signals or orders of a run, with their times as int64 `ts_ns`."""
+    if name == "orders":
+        types = dict.fromkeys(_ORDER_KEYS, pa.string()) | {"ts_init_ns": pa.int64()}
+        options = pv.ConvertOptions(include_columns=_ORDER_KEYS, column_types=types)
+        table = pv.read_csv(pa.BufferReader(files["orders.csv"]), convert_options=options)
+        return table.rename_columns(["ts_ns", *_ORDER_KEYS[1:]])
+    content = files.get("decision_trace.parquet" if name == "decisions" else SIGNAL_TRACE)
+    if content is None:  # a strategy that decides or records nothing
+        return pa.table({"ts_ns": pa.array([], pa.int64())})
+    table = pq.read_table(pa.BufferReader(content))
+    table = table.rename_columns(["ts_ns" if n == "ts_event" else n for n in table.column_names])
+    times = table.column_names.index("ts_ns")
+    return table.set_column(times, "ts_ns", table["ts_ns"].cast(pa.int64()))
+
+
+def _before(table: pa.Table, until_ns: int) -> pa.Table:
+    return table.filter(pc.less(table["ts_ns"], until_ns))
+
+
+type _Row = dict[str, Any] | None
+
+
+def _first_difference(one: pa.Table, two: pa.Table) -> tuple[_Row, _Row] | None:
+    """The first rows that are not the same; None where tables differ in form alone."""
+    rows = [table.to_pylist() for table in (one, two)]
+    for index in range(max(map(len, rows))):
+        first, second = (own[index] if index < len(own) else None for own in rows)
+        if repr(first) != repr(second):
+            return first, second
+    return None
+
+
+def _said(row: _Row) -> str:
+    """What a row says beside its time."""
+    if row is None:
+        return "absent"
+    return " ".join(str(v) for k, v in row.items() if k != "ts_ns" and v not in ("", None))

@@ -7,6 +7,7 @@ of it. A check that fails leaves its folder too, with the first difference, befo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -19,37 +20,55 @@ from phoenix_runner.research.lookahead import (
     CutCheck,
     Difference,
     LookaheadError,
-    Say,
     WarmupRow,
-    check_lookahead,
+    compare_cuts,
     compare_warmups,
+    local_catalog,
+    tasks_of_cuts,
+    tasks_of_warmups,
 )
 from phoenix_runner.suite import Suite
+from phoenix_runner.tasks import TaskProgress, TaskStore, run_tasks
 from phoenix_runner.writable import require_writable
 
 
 def run_lookahead(
-    suite: Suite, *, cuts: int = 3, warmups: Sequence[str] = (), say: Say | None = None
+    suite: Suite,
+    executor: Executor,
+    *,
+    cuts: int = 3,
+    warmups: Sequence[str] = (),
+    progress: TaskProgress | None = None,
 ) -> tuple[Path, list[CutCheck], list[WarmupRow]]:
     """Check a suite, compare its warm-ups, and write the folder.
 
-    Raises LookaheadError, with the folder written, when a decision depends on later data.
+    The catalog must be on a local disk, and `executor` on the same machine: workers copy the catalog
+    into temporary folders. Raises LookaheadError, with the folder written, when a decision depends on
+    later data.
     """
-    require_writable(Path(suite.config.output.dir), "output.dir")
+    output = Path(suite.config.output.dir)
+    require_writable(output, "output.dir")
+    catalog, digest = local_catalog(suite), catalog_digest(suite)
     identity = experiment_id(
         {
-            **describe_experiment(suite, catalog_digest(suite)),
+            **describe_experiment(suite, digest),
             "lookahead": {"cuts": cuts, "warmups": list(warmups)},
         }
     )
-    folder = Path(suite.config.output.dir) / f"lookahead-{identity}"
+    folder = output / f"lookahead-{identity}"
+    of_cuts = tasks_of_cuts(suite, catalog, digest, cuts)
+    of_warmups = tasks_of_warmups(suite, digest, warmups)
+    tasks, store = [*of_cuts, *of_warmups], TaskStore(output)
+    found = run_tasks(tasks, executor, store, progress=progress)
+    rows = compare_warmups(warmups, found[len(of_cuts) :])
     try:
-        checks = check_lookahead(suite, cuts=cuts, say=say)
+        checks = compare_cuts(of_cuts, found[: len(of_cuts)])
     except LookaheadError as error:
-        _write(folder, suite, error.passed, [], error.difference)
+        _write(folder, suite, error.passed, rows, error.difference)
+        store.forget(tasks)
         raise LookaheadError(error.difference, error.passed, folder) from None
-    rows = compare_warmups(suite, warmups) if warmups else []
     _write(folder, suite, checks, rows, None)
+    store.forget(tasks)
     return folder, checks, rows
 
 
