@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import random
+import shutil
 import zipfile
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,7 +15,9 @@ import pytest
 from phoenix_etl.config import load_config
 from phoenix_etl.errors import NothingFoundError, RejectLimitError, UsageError
 from phoenix_etl.inventory import take_inventory
+from phoenix_etl.manifest import load
 from phoenix_etl.pipeline import IngestResult, ingest
+from phoenix_etl.synthetic import write_market
 from phoenix_etl.verify import verify
 from phoenix_schemas.timestamps import parse_utc
 
@@ -208,6 +212,22 @@ def test_funding_settles_on_the_boundary_and_is_seen_at_its_raw_time(tmp_path: P
     assert [(r["rate"], r["interval"]) for r in settled] == [("-0.00003449", 480), ("0.0001", 480)]
     seen = read(tmp_path / "c", "data/custom/BinanceFundingRate/BTCUSDT-PERP.BINANCE")
     assert [r["ts_init"] for r in seen] == [1704067200007000000, 1704096000000000000]
+
+
+def test_a_catalog_knows_that_its_market_is_simulated(tmp_path: Path) -> None:
+    market = write_market(
+        tmp_path / "raw",
+        symbols=["BTCUSDT"],
+        start=date(2024, 1, 1),
+        days=1,
+        seed=1,
+        profile="small",
+    )
+    run(market.raw_root, tmp_path / "simulated", datasets=["fundingRate"])
+    assert load(tmp_path / "simulated" / "manifest.json").simulated
+    shutil.copytree(market.raw_root, tmp_path / "other" / "dumps")
+    run(tmp_path / "other" / "dumps", tmp_path / "real", datasets=["fundingRate"])
+    assert not load(tmp_path / "real" / "manifest.json").simulated
 
 
 def test_one_source_of_trades_counts_for_a_day(tmp_path: Path) -> None:

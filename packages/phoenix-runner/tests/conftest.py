@@ -34,6 +34,7 @@ DAY = 1440 * MINUTE
 START = 19_754 * DAY  # 2024-02-01
 INSTRUMENT = "BTCUSDT-PERP.BINANCE"
 CONFIG = """\
+time: {{warmup: 2h}}
 execution:
   fees: {{source: spec, tier: VIP0, maker: null, taker: null}}
   latency: {{insert_ms: 5, update_ms: 0, cancel_ms: 0}}
@@ -56,6 +57,8 @@ def write_bundle(
     start: int = START,
     seed: int = 7,
     days: int = 28,
+    simulated: bool = False,
+    missing_ns: int = 0,
     trade_every: int = 300,
     drift: float = 0.0,
     quotes: bool = True,
@@ -109,6 +112,7 @@ def write_bundle(
         mids[horizon] = np.where(keep[near], mid[near] * (1 + noise), np.nan)
     parts = attribute(fills, funding, {INSTRUMENT: price[-1]})
     summary: dict[str, Any] = {
+        "simulated": simulated,
         "experiment_id": "f00dfeed12345678", "strategy": "ema_cross",
         "instrument_ids": [INSTRUMENT], "venue": "BINANCE", "currency": "USDT",
         "start_utc": format_utc(start), "trading_start_utc": format_utc(start),
@@ -129,7 +133,15 @@ def write_bundle(
         for a, b in gaps
     ]
     (folder / "summary.json").write_text(json.dumps(summary))
-    (folder / "manifest_ref.json").write_text(json.dumps({"catalog_digest": "0123", "gaps": known}))
+    (folder / "manifest_ref.json").write_text(
+        json.dumps(
+            {
+                "catalog_digest": "0123",
+                "gaps": known,
+                "data_start_ns": start - 7200 * 10**9 + missing_ns,
+            }
+        )
+    )
     (folder / "environment.json").write_text('{\n "python": "3.12.1"\n}\n')
     bars = "null" if quotes else "{spread_bps: 1.0, slippage_bps: 0.5}"
     (folder / "config_resolved.yaml").write_text(CONFIG.format(bars=bars))

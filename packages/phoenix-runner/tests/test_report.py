@@ -348,3 +348,16 @@ def test_a_verdict_claims_no_more_than_the_statistics_carry(
     verdict = run_verdict(figures, {})
     assert verdict.tone == tone
     assert words in verdict.headline
+
+
+def test_a_page_says_what_its_data_are(make_bundle: MakeBundle, tmp_path: Path) -> None:
+    plain = write_report(make_bundle(tmp_path / "a", days=3, gaps=())).read_text("utf-8")
+    assert "imulated" not in plain
+    assert "warm-up of" not in plain
+    folder = make_bundle(tmp_path / "b", days=3, gaps=(), simulated=True, missing_ns=90 * MINUTE)
+    page = write_report(folder).read_text("utf-8")
+    assert "Simulated market · " in page
+    assert "The market is simulated: what earned or lost here" in page
+    assert "Of the warm-up of 2h the data had 30m" in page
+    folder = make_bundle(tmp_path / "c", days=3, gaps=(), missing_ns=180 * MINUTE)
+    assert "Of the warm-up of 2h the data had none" in write_report(folder).read_text("utf-8")

@@ -101,6 +101,15 @@ def test_a_plain_parent_fills_in_equal_slices_and_leaves_nothing_open() -> None:
     assert report.shortfall_bps == pytest.approx(0.05 / 100.05 * 1e4)
 
 
+def test_no_slice_leaves_in_a_gap_of_the_data() -> None:
+    gap = [*quotes(13), *quotes(60, START + 40 * SECOND)]
+    o = Outcome({0: lambda s: s.order()}, data=gap, longest_silence_ns=15 * SECOND)
+    # The slice of 30 s waits until there are quotes again; what was due meanwhile goes then.
+    assert [t for t, _ in o.timeline][:3] == [0, 10, 20]
+    assert not any(27 < t < 40 for t, _ in o.timeline)
+    assert o.ledger.position == 6
+
+
 def test_a_stale_snapshot_of_the_parent_does_not_overfill() -> None:
     # 0.040 once filled 0.070: the children were cut from the object that on_order was given.
     o = Outcome({0: lambda s: s.order("0.4", interval_secs="15")})

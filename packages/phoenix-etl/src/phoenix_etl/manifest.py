@@ -109,6 +109,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     arrow_schemas: dict[str, str] = {}
     options: dict[str, Any] = {}
     raw_roots: list[str] = []
+    simulated: bool = False
+    """Whether a raw root is a simulated market: whoever shows results of it says so."""
     instruments: dict[str, str] = {}
     """Instrument files of the catalog: path to sha256."""
     texts: dict[str, str] = {}

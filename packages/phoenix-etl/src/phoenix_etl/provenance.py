@@ -12,6 +12,7 @@ from typing import Any
 from phoenix_schemas.arrow import CATALOG_TYPES
 
 from phoenix_etl.config import EtlConfig
+from phoenix_etl.dump_truth import truth_of
 
 
 def provenance(config: EtlConfig) -> dict[str, Any]:
@@ -23,6 +24,7 @@ def provenance(config: EtlConfig) -> dict[str, Any]:
         "arrow_schemas": _schema_fingerprints(),
         "options": _options(config),
         "raw_roots": [str(Path(root).resolve()) for root in config.raw_roots],
+        "simulated": any(truth_of(Path(root)).is_file() for root in config.raw_roots),
     }
 
 

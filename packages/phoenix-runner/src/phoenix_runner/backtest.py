@@ -66,6 +66,8 @@ class RunResult:
     signal_figures: dict[str, dict[str, float]]
     rows: dict[str, dict[str, int]]
     gaps: list[dict[str, str]]
+    data_start_ns: int | None
+    """First row of a market type, warm-up included."""
     events: int
     seconds: float
 
@@ -296,6 +298,7 @@ def _collect(
         signal_figures=dict(sorted(control.signal_figures.items())),
         rows=replay.rows(),
         gaps=replay.gaps(),
+        data_start_ns=replay.data_start_ns(),
         events=events,
         seconds=seconds,
     )

@@ -57,6 +57,16 @@ def catalog_digest(suite: Suite) -> str:
 
     Raises RunnerError for a catalog without one: its results could not be told from others'.
     """
+    return str(_manifest(suite)["catalog_digest"])
+
+
+def is_simulated(suite: Suite) -> bool:
+    """Whether the catalog holds a simulated market, as its manifest says."""
+    return bool(_manifest(suite).get("simulated", False))
+
+
+def _manifest(suite: Suite) -> dict[str, Any]:
+    """The manifest of the suite's catalog; it has a digest."""
     section = suite.config.catalog
     if section.manifest_path is None:
         where = f"{section.path}/manifest.json"
@@ -71,12 +81,13 @@ def catalog_digest(suite: Suite) -> str:
             "ingest`, or set catalog.manifest_path"
         )
     try:
-        digest = json.loads(text)["catalog_digest"]
+        manifest: dict[str, Any] = json.loads(text)
+        _ = manifest["catalog_digest"]
     except (ValueError, KeyError, TypeError):
         raise RunnerError(
             f"{where}: must be the manifest of an ingest (no catalog_digest in it)"
         ) from None
-    return str(digest)
+    return manifest
 
 
 def describe_experiment(suite: Suite, digest: str) -> dict[str, Any]:
@@ -164,7 +175,13 @@ def run_files(
     for name, table in sorted(result.records.items()):
         files.parquet(name, table)
     files.json(
-        "manifest_ref.json", {"catalog_digest": digest, "rows": result.rows, "gaps": result.gaps}
+        "manifest_ref.json",
+        {
+            "catalog_digest": digest,
+            "rows": result.rows,
+            "gaps": result.gaps,
+            "data_start_ns": result.data_start_ns,
+        },
     )
     files.json("summary.json", summarize(suite, identity, result))
     files.json("environment.json", describe_environment())
@@ -190,6 +207,7 @@ def summarize(suite: Suite, identity: str, result: RunResult) -> dict[str, Any]:
         "experiment_id": identity,
         "strategy": suite.config.strategy.name,
         "instrument_ids": list(suite.instruments),
+        "simulated": is_simulated(suite),
         "venue": suite.config.universe.venue,
         "currency": record.currency,
         "start_utc": format_utc(record.start_ns - suite.config.time.warmup_ns),

@@ -47,10 +47,13 @@ class GapFinder:
     threshold_ns: int
     last_ns: int
     found: list[tuple[int, int]] = field(default_factory=list)
+    first_ns: int | None = None
 
     def see(self, table: pa.Table) -> None:
         """Take a table's times, in order."""
         times = np.r_[self.last_ns, init_times(table)]
+        if self.first_ns is None:
+            self.first_ns = int(times[1])
         for index in np.flatnonzero(np.diff(times) > self.threshold_ns):
             self.found.append((int(times[index]), int(times[index + 1])))
         self.last_ns = int(times[-1])

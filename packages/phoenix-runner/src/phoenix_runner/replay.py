@@ -105,6 +105,15 @@ class Replay:
             for first, last in feed.gaps.close(self.end_ns)
         ]
 
+    def data_start_ns(self) -> int | None:
+        """Time of the first row of a market type, of any instrument."""
+        firsts = [
+            feed.gaps.first_ns
+            for feed in self._feeds
+            if isinstance(feed, Feed) and feed.gaps is not None and feed.gaps.first_ns is not None
+        ]
+        return min(firsts, default=None)
+
     def silence(self) -> list[tuple[int, int]]:
         """Stretches in which no market type of any instrument had a row: the gaps of all at once."""
         found = [

@@ -82,10 +82,8 @@ def summarize(record: RunRecord) -> dict[str, Any]:
     residual = parts.reconcile(change)
     fall = drawdown(ts, equity, start_ns=record.start_ns, starting_equity=start)
     traded = sum((f.quantity * f.price for f in record.fills), Decimal(0))
-    calendar = (record.end_ns - 1) // DAY_NS - record.start_ns // DAY_NS + 1
-    sampled = np.unique((ts[ts > record.start_ns] - 1) // DAY_NS).size
     days = (record.end_ns - record.start_ns) / DAY_NS
-    without_data = int(calendar - sampled)
+    without_data = days_without_data(record)
     alive = equity[equity > 0]
     mean_equity = float(alive.mean()) if alive.size else start
     trips = round_trips(record.fills, record.funding)
@@ -157,6 +155,13 @@ def summarize(record: RunRecord) -> dict[str, Any]:
     }
     ready: dict[str, Any] = json_ready(found)
     return ready
+
+
+def days_without_data(record: RunRecord) -> int:
+    """UTC days of the range that have no sample: no market data came on them."""
+    ts = np.asarray(record.ts_ns, dtype=np.int64)
+    sampled = np.unique((ts[ts > record.start_ns] - 1) // DAY_NS).size
+    return (record.end_ns - 1) // DAY_NS - record.start_ns // DAY_NS + 1 - int(sampled)
 
 
 def json_ready(value: Any) -> Any:

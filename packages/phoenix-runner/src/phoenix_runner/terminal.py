@@ -66,7 +66,8 @@ def describe(done: Published) -> str:
     s = done.summary
     mode = s.get("mode", "single")
     range_ = f"{s['trading_start_utc']} to {s['end_utc']} (excluded)"
-    lines = [f"{s['strategy']} on {', '.join(s['instrument_ids'])}, {range_}"]
+    market = "the simulated " if s["simulated"] else ""
+    lines = [f"{s['strategy']} on {market}{', '.join(s['instrument_ids'])}, {range_}"]
     lines += {"single": _single, "walk_forward": _walk_forward}.get(mode, _variants)(s)
     if s["bar_fills"] is not None:
         assumed = s["bar_fills"]

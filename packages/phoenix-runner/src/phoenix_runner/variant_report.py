@@ -19,6 +19,7 @@ from phoenix_runner.report.wording import (
     earned,
     execution_sentences,
     left_out_table,
+    market_name,
     money,
     number,
     percent,
@@ -44,7 +45,8 @@ def draw_variants(folder: Path) -> Path:
     return write_study(
         page,
         title=f"{'Costs' if costs else 'Parameter sweep'} of {title}",
-        subtitle=f"{summary['trading_start_utc']} to {summary['end_utc']} (excluded)",
+        subtitle=f"{market_name(simulated=summary['simulated'])}{summary['trading_start_utc']} to "
+        f"{summary['end_utc']} (excluded)",
         headline=_headline(summary),
         sentences=_sentences(summary),
         sections=_cost_sections(summary) if costs else _sweep_sections(summary),

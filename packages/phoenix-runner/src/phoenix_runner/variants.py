@@ -234,7 +234,7 @@ def _summary(
         "experiment_id": identity,
         "mode": mode.__struct_config__.tag,
         "strategy": suite.config.strategy.name,
-        **{k: first[k] for k in ("instrument_ids", "venue", "currency", "trading_start_utc",
+        **{k: first[k] for k in ("instrument_ids", "simulated", "venue", "currency", "trading_start_utc",
                                  "end_utc", "bar_fills", "starting_equity", "gaps")},
         "searched": dict(mode.search.parameters) if isinstance(mode, SweepMode) else {},
         "left_out": msgspec.to_builtins(left_out),

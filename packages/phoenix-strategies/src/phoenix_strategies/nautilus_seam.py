@@ -198,6 +198,15 @@ class GuardedCallbacks:
             name, interval_ns, start_ns, None, lambda event: guarded(self, event)
         )
 
+    def in_silence(self, instrument_id: InstrumentId) -> bool:
+        """Whether a market has been silent for so long that the data must have a gap."""
+        longest_ns = self.control.longest_silence_ns
+        if longest_ns is None:
+            return False
+        last = (self.cache.quote(instrument_id), self.cache.trade(instrument_id))
+        heard_ns = max((tick.ts_init for tick in last if tick is not None), default=None)
+        return heard_ns is not None and self.clock.timestamp_ns() - heard_ns > longest_ns
+
     def announce_arrival(self, latency_ns: int) -> None:
         """Make the engine look at the venue when a command sent now arrives there."""
         if latency_ns > 0:
@@ -283,7 +292,7 @@ class PhoenixStrategy[S: StrategySettings](GuardedCallbacks, Strategy):
         if not intent.reduce_only and not self.control.may_trade(self.clock.timestamp_ns()):
             self.refuse("not_trading")
             return None
-        if self._in_silence():
+        if self.in_silence(self.instrument_id):
             self.refuse("no_data")
             return None
         quantity = self.rules.lots(intent.quantity)
@@ -431,15 +440,6 @@ class PhoenixStrategy[S: StrategySettings](GuardedCallbacks, Strategy):
         self.cancel_order(ClientOrderId(order_id))
         self.announce_arrival(self.control.cancel_latency_ns)
         return order_id
-
-    def _in_silence(self) -> bool:
-        """Whether the market has been silent for so long that the data must have a gap."""
-        longest_ns = self.control.longest_silence_ns
-        if longest_ns is None:
-            return False
-        last = (self.cache.quote(self.instrument_id), self.cache.trade(self.instrument_id))
-        heard_ns = max((tick.ts_init for tick in last if tick is not None), default=None)
-        return heard_ns is not None and self.clock.timestamp_ns() - heard_ns > longest_ns
 
     def _limit_price(self, intent: Limit) -> Decimal:
         return self.rules.passive_price(intent.side, intent.price)

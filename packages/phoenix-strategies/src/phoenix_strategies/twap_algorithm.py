@@ -197,7 +197,13 @@ class TwapAlgorithm(GuardedAlgorithm):
             self.at(f"twap-{parent.order_id}", wake, lambda _event: self._wake(parent))
 
     def _wake(self, parent: _Parent) -> None:
-        self._act(parent, parent.schedule.on_time(self.clock.timestamp_ns()))
+        now = self.clock.timestamp_ns()
+        if self.in_silence(parent.instrument_id):  # a gap in the data: no price is known
+            assert self.control.longest_silence_ns is not None
+            again = now + max(self.control.longest_silence_ns // 5, 1)
+            self.at(f"twap-{parent.order_id}", again, lambda _event: self._wake(parent))
+            return
+        self._act(parent, parent.schedule.on_time(now))
 
     def _spawn(self, parent: _Parent, child: int, lots: int, *, passive: bool) -> None:
         # The parent that on_order was given is a snapshot: its quantity does not follow.

@@ -16,6 +16,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from phoenix_etl.dump_truth import truth_of
 from phoenix_etl.synthetic import defects
 from phoenix_etl.synthetic.archive import Table, funding_tables, tables
 from phoenix_etl.synthetic.dump import write
@@ -118,7 +119,8 @@ def write_market(
         total=len(symbols) * (9 * days + len({day.isoformat()[:7] for day in dates})),
         progress=progress,
     )
-    truth_root = out.parent / f"{out.name}-truth"
+    truth_path = truth_of(out)
+    truth_root = truth_path.parent
     truth_root.mkdir(parents=True, exist_ok=True)
     episodes: list[dict[str, Any]] = []
     for story in stories:
@@ -137,7 +139,7 @@ def write_market(
         planted = defects.plant(out, truth_root, symbols[0], dates)
         writer.recount(planted)
     write_json(
-        truth_root / "truth.json",
+        truth_path,
         {
             "seed": seed,
             "profile": profile,

@@ -68,6 +68,9 @@ class RunBundle:
     marks: Mapping[str, MarkSeries]
     refusals: Mapping[str, int]
     gaps: Sequence[Gap]
+    simulated: bool
+    data_start_ns: int | None
+    """First row of a market type that the run was fed, warm-up included."""
     catalog_digest: str
     config: Mapping[str, Any]
     config_text: str
@@ -98,6 +101,8 @@ def read_bundle(folder: Path) -> RunBundle:
             marks=_marks(folder / "marks.parquet"),
             refusals=_refusals(summary["refusals"]),
             gaps=[_gap(g) for g in manifest["gaps"]],
+            simulated=summary["simulated"],
+            data_start_ns=manifest["data_start_ns"],
             catalog_digest=manifest["catalog_digest"],
             config=yaml.safe_load(config_text),
             config_text=config_text,

@@ -24,6 +24,7 @@ from phoenix_runner.report.bundle_files import Gap, read_bundle, read_walk_forwa
 from phoenix_runner.report.charts import TimeFrame, gross_to_net_chart, legend
 from phoenix_runner.report.drawing import DASHES, SERIES, SOFT, draw
 from phoenix_runner.report.page import Chart, Detail, Page, Section, Table, Tile, Verdict
+from phoenix_runner.report.single_run import run_data_sentences
 from phoenix_runner.report.wording import (
     CANNOT_TELL,
     ENOUGH_DAYS,
@@ -33,6 +34,7 @@ from phoenix_runner.report.wording import (
     execution_sentences,
     gap_sentences,
     judge,
+    market_name,
     money,
     number,
     percent,
@@ -64,6 +66,9 @@ class Contender:
     summary: Mapping[str, Any]
     sets: int
     gaps: Sequence[Gap]
+    simulated: bool
+    data: Sequence[str]
+    """Caveats about its data but their gaps."""
     config: Mapping[str, Any]
 
     @property
@@ -90,6 +95,8 @@ def read_contender(label: str, folder: Path) -> Contender:
             summary=summarize_walk_forward(result, tests),
             sets=result.trials,
             gaps=[gap for run in runs for gap in run.gaps],
+            simulated=runs[0].simulated,
+            data=[sentence for run in runs for sentence in run_data_sentences(run)],
             config=runs[0].config,
         )
     run = read_bundle(folder)
@@ -107,6 +114,8 @@ def read_contender(label: str, folder: Path) -> Contender:
         summary=summarize(record),
         sets=1,
         gaps=run.gaps,
+        simulated=run.simulated,
+        data=run_data_sentences(run),
         config=run.config,
     )  # fmt: skip
 
@@ -139,6 +148,7 @@ def comparison_page(title: str, contenders: Sequence[Contender]) -> Page:
     return Page(
         title=title,
         subtitle=(
+            f"{market_name(simulated=any(c.simulated for c in contenders))}"
             f"{count(len(contenders), 'run')}, {date(format_utc(frame.start_ns))} to "
             f"{date(format_utc(frame.end_ns))} UTC (end not included)"
         ),
@@ -168,6 +178,7 @@ def comparison_page(title: str, contenders: Sequence[Contender]) -> Page:
             ),
         ],
         caveats=[
+            *dict.fromkeys(sentence for c in contenders for sentence in c.data),
             counted,
             *_data_caveat(contenders),
             *_execution_caveats(contenders),

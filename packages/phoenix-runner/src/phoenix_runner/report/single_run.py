@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from phoenix_schemas.timestamps import format_utc
+from phoenix_schemas.timestamps import NS_PER_MINUTE, format_utc
 
+from phoenix_runner.config import duration_ns
 from phoenix_runner.metrics import DAY_NS, daily_returns, drawdown_curve
 from phoenix_runner.report.bundle_files import RunBundle
 from phoenix_runner.report.charts import (
@@ -27,11 +28,13 @@ from phoenix_runner.report.page import Chart, Detail, Page, Section, Table, Tile
 from phoenix_runner.report.wording import (
     CANNOT_TELL,
     count,
+    data_sentences,
     date,
     duration,
     earned,
     execution_sentences,
     gap_sentences,
+    market_name,
     money,
     number,
     percent,
@@ -40,7 +43,7 @@ from phoenix_runner.report.wording import (
     sharpe_caption,
     too_few,
 )
-from phoenix_runner.summary import RunRecord, summarize
+from phoenix_runner.summary import RunRecord, days_without_data, summarize
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -52,6 +55,7 @@ def single_run_page(run: RunBundle) -> Page:
     return Page(
         title=f"{run.strategy} on {', '.join(run.instrument_ids)}",
         subtitle=(
+            f"{market_name(simulated=run.simulated)}"
             f"{date(results['range']['start_utc'])} to {date(results['range']['end_utc'])} UTC "
             f"(end not included) · experiment {run.experiment_id}"
         ),
@@ -150,7 +154,22 @@ def inference_table(inference: Mapping[str, Any], *, half: bool = False) -> Tabl
 
 def run_caveats(run: RunBundle) -> list[str]:
     gaps = [(g.what, format_utc(g.start_ns), format_utc(g.end_ns)) for g in run.gaps]
-    return [*execution_sentences(run.config), CANNOT_TELL, *gap_sentences(gaps)]
+    return [
+        *run_data_sentences(run), *execution_sentences(run.config), CANNOT_TELL, *gap_sentences(gaps)
+    ]  # fmt: skip
+
+
+def run_data_sentences(run: RunBundle) -> list[str]:
+    """Caveats about a run's data but their gaps. A minute of missing warm-up is none."""
+    warmup_ns = duration_ns(run.config["time"]["warmup"])
+    first_ns = run.record.end_ns if run.data_start_ns is None else run.data_start_ns
+    late_ns = first_ns - (run.record.start_ns - warmup_ns)
+    return data_sentences(
+        simulated=run.simulated,
+        days_without_data=days_without_data(run.record),
+        warmup_ns=warmup_ns,
+        warmed_ns=warmup_ns if late_ns <= NS_PER_MINUTE else max(warmup_ns - late_ns, 0),
+    )
 
 
 def details(run: RunBundle) -> list[Detail]:

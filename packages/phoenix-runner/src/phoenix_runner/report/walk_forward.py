@@ -35,7 +35,12 @@ from phoenix_runner.report.fold_charts import (
     train_test_chart,
 )
 from phoenix_runner.report.page import Chart, Detail, Page, Section, Table, Tile, Verdict
-from phoenix_runner.report.single_run import inference_table, monthly_table, skill_tiles
+from phoenix_runner.report.single_run import (
+    inference_table,
+    monthly_table,
+    run_data_sentences,
+    skill_tiles,
+)
 from phoenix_runner.report.wording import (
     CANNOT_TELL,
     count,
@@ -45,6 +50,7 @@ from phoenix_runner.report.wording import (
     gap_sentences,
     judge,
     left_out_table,
+    market_name,
     money,
     number,
     percent,
@@ -64,6 +70,7 @@ def walk_forward_page(
     return Page(
         title=f"Walk-forward of {result.strategy} on {', '.join(result.instrument_ids)}",
         subtitle=(
+            f"{market_name(simulated=runs[0].simulated)}"
             f"{count(len(result.folds), 'fold')}, tested {date(format_utc(start_ns))} to "
             f"{date(format_utc(end_ns))} UTC (end not included) · experiment {result.experiment_id}"
         ),
@@ -329,7 +336,11 @@ def _caveats(
             f"{count(pbo.days_dropped, 'day')} left out to make blocks equal."
         )
     known = [(g.what, format_utc(g.start_ns), format_utc(g.end_ns)) for g in gaps]
-    return [*notes, *execution_sentences(runs[0].config), CANNOT_TELL, *gap_sentences(known)]
+    # Each fold's test says what data it had; what several say is said once.
+    data = dict.fromkeys(sentence for run in runs for sentence in run_data_sentences(run))
+    return [
+        *data, *notes, *execution_sentences(runs[0].config), CANNOT_TELL, *gap_sentences(known)
+    ]  # fmt: skip
 
 
 def _objective(name: str) -> str:

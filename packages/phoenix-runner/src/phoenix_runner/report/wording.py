@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from phoenix_runner.config import duration_text
 from phoenix_runner.left_out import LeftOut
 from phoenix_runner.report.page import Table, Tone, Verdict
 
@@ -180,6 +181,38 @@ def gap_sentences(gaps: Sequence[tuple[str, str, str]]) -> list[str]:
     return [
         found + "Nothing could trade there; what the market did meanwhile falls on the next sample."
     ]
+
+
+def market_name(*, simulated: bool) -> str:
+    """What a subtitle begins with, so that no picture of a page passes for a real market's."""
+    return "Simulated market · " if simulated else ""
+
+
+def data_sentences(
+    *, simulated: bool, days_without_data: int, warmup_ns: int, warmed_ns: int
+) -> list[str]:
+    """Caveats about the data but their gaps; `warmed_ns` of the warm-up asked for had any.
+
+    >>> data_sentences(simulated=False, days_without_data=0, warmup_ns=0, warmed_ns=0)
+    []
+    """
+    found = []
+    if simulated:
+        found.append(
+            "The market is simulated: what earned or lost here is what the simulation put into it."
+        )
+    if days_without_data:
+        days = f"{count(days_without_data, 'day')} of the range"
+        found.append(
+            f"{days} without any data: no return was earned then, and no figure counts them as days."
+        )
+    if warmed_ns < warmup_ns:
+        had = duration_text(warmed_ns) if warmed_ns > 0 else "none"
+        found.append(
+            f"Of the warm-up of {duration_text(warmup_ns)} the data had {had}: "
+            "indicators began colder than asked."
+        )
+    return found
 
 
 def execution_sentences(config: Mapping[str, Any]) -> list[str]:
