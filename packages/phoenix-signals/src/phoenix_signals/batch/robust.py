@@ -40,8 +40,9 @@ def full_window_median_mad(x: Floats, window_count: int) -> tuple[Floats, Floats
     for start in range(0, rows, _ROWS):
         stop = min(start + _ROWS, rows)
         # The last value again and again fills the last block; its rows are cut off below.
-        part = x[start : stop + window_count - 1]
-        part = np.pad(part, (0, -(stop - start) % block), mode="edge")
+        part = np.append(
+            x[start : stop + window_count - 1], np.full(-(stop - start) % block, x[-1])
+        )
         m, d = _blocks(part, window_count, block)
         median[start:stop], mad[start:stop] = m[: stop - start], d[: stop - start]
     return median, mad
@@ -64,30 +65,27 @@ def _blocks(x: Floats, n: int, block: int) -> tuple[Floats, Floats]:
     # Candidates of each row: some of the core, and what its window has beside the core.
     candidates = np.empty((groups, block, near + block - 1))
     candidates[:, :, :near] = core[:, None, near + dropped : near + upper + 1]
-    candidates[:, :, near:] = sliding_window_view(ends, block - 1, axis=1)
-    beside = candidates[:, :, near:].copy()
+    beside = sliding_window_view(ends, block - 1, axis=1)
+    candidates[:, :, near:] = beside
     median = _middle(candidates, block - 1, upper - dropped)
 
-    # Distances of the core from m rise to both sides of its place in the core. The `dropped`
-    # smallest form a run; it begins where the next value to its left is not nearer any more.
+    # Distances of the core from m rise to both sides of m. The `dropped` smallest form a run, which
+    # begins the further right the greater m is: so those of the block's least and greatest m bound it.
     flat = core.ravel()
-    base = core.shape[1] * np.arange(groups)[:, None] + near
-    place = base + _places(flat, base, size, median)
-    low = np.maximum(place - dropped, base)
-    high = np.minimum(place, base + size - dropped)
-    while (low < high).any():
-        middle = (low + high) // 2
-        is_far = median - flat[middle] > flat[middle + dropped] - median
-        is_open = low < high
-        low = np.where(is_open & is_far, middle + 1, low)
-        high = np.where(is_open & ~is_far, middle, high)
-    runs = sliding_window_view(flat, near)
-    distances = np.empty((groups, block, 2 * near + block - 1))
-    distances[:, :, :near] = runs[low - near]
-    distances[:, :, near : 2 * near] = runs[low + dropped]
-    distances[:, :, 2 * near :] = beside
-    distances -= median[:, :, None]
-    np.abs(distances, out=distances)
+    first = core.shape[1] * np.arange(groups)[:, None] + near
+    edges = np.stack([median.min(axis=1), median.max(axis=1)], axis=1)
+    bounds = _runs(flat, dropped, edges, first, first + size - dropped)
+    low = _runs(flat, dropped, median, bounds[:, :1], bounds[:, 1:])
+    # Of the next `near` values to each side, both sorted, the pairs of equal place hold the `near`
+    # least distances of all, one each.
+    centre = median[:, :, None]
+    distances = candidates  # the place of what is done with
+    left, right = _stretches(flat, low - near, near), _stretches(flat, low + dropped, near)
+    np.subtract(centre, left, out=left)
+    np.subtract(right, centre, out=right)
+    np.minimum(left, right, out=distances[:, :, :near])
+    np.subtract(beside, centre, out=distances[:, :, near:])
+    np.abs(distances[:, :, near:], out=distances[:, :, near:])
     return median.ravel(), _middle(distances, block - 1, upper - dropped).ravel()
 
 
@@ -95,19 +93,29 @@ def _middle(candidates: Floats, lower: int, upper: int) -> Floats:
     """Mean of two order statistics of each row; sorts the rows in place."""
     candidates.sort(axis=2)
     if lower == upper:
-        return candidates[:, :, lower]
+        return candidates[:, :, lower].copy()
     middle: Floats = (candidates[:, :, lower] + candidates[:, :, upper]) * 0.5
     return middle
 
 
-def _places(flat: Floats, base: Ints, size: int, values: Floats) -> Ints:
-    """How many of the `size` sorted values from each base lie below each value."""
-    places = np.zeros(values.shape, dtype=np.int64)
-    step = 1 << (size.bit_length() - 1)
-    while step:
-        at = places + step
-        # Behind the core stand infinities, though fewer than a step may reach.
-        below = flat[base + np.minimum(at, size + 1) - 1] < values
-        places = np.where(below, at, places)
-        step //= 2
-    return places
+def _runs(flat: Floats, count: int, centre: Floats, low: Ints, high: Ints) -> Ints:
+    """Where the `count` sorted values nearest each centre begin, somewhere in [low, high].
+
+    That is the first place from which the value `count` further on is not nearer.
+    """
+    low, high = (np.broadcast_to(bound, centre.shape) for bound in (low, high))
+    while (low < high).any():
+        middle = (low + high) // 2
+        is_far = centre - flat[middle] > flat[middle + count] - centre
+        low = np.where(is_far, middle + 1, low)
+        high = np.where(is_far, high, middle)
+    return low
+
+
+def _stretches(flat: Floats, start: Ints, count: int) -> Floats:
+    """`count` values of a row from each start, on a last axis of their own."""
+    # Items of that many bytes: copied at once, several times faster than value by value.
+    items: NDArray[np.void] = np.ndarray(
+        len(flat) - count + 1, f"V{8 * count}", buffer=flat, strides=(8,)
+    )
+    return items[start].view(np.float64).reshape(*start.shape, count)
