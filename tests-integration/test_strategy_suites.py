@@ -83,6 +83,7 @@ def test_a_suite_trades_on_the_real_captures(name: str, captures: Path) -> None:
 def test_the_comparison_holds_every_strategy_beside_ema_cross() -> None:
     suite = load_suite(CONFIGS / "comparison.yaml")
     (baseline, *variants), left_out = variants_of(suite)
+    assert left_out == []
     assert (baseline.parameters, suite.config.strategy.name) == ({}, "ema_cross")
     others = {variant.parameters["strategy"]["name"] for variant in variants}
     assert others == set(registry.names()) - {"ema_cross"}

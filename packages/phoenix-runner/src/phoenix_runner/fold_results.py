@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoenix_runner.errors import RunnerError
-from phoenix_runner.inference import Overfitting, infer
+from phoenix_runner.inference import ENOUGH_DAYS, Overfitting, infer
 from phoenix_runner.left_out import LeftOut
 from phoenix_runner.metrics import (
     DAY_NS,
@@ -215,6 +215,8 @@ def summarize_walk_forward(result: WalkForwardResult, tests: Sequence[RunRecord]
         "attribution": parts,
         "returns": {
             "days": int(curve.returns.size),
+            "too_few_days": curve.returns.size < ENOUGH_DAYS,
+            "enough_days": ENOUGH_DAYS,
             "sharpe_annual": annual_sharpe(curve.returns),
             "volatility_annual": annual_volatility(curve.returns),
             "best_day": float(curve.returns.max()),

@@ -11,11 +11,13 @@ from concurrent.futures import Executor
 from dataclasses import asdict, fields
 from pathlib import Path
 
+import msgspec
+
 from phoenix_runner.bundle import BundleFiles, BundleWriter, experiment_id
-from phoenix_runner.experiment import catalog_digest, describe_experiment
+from phoenix_runner.experiment import catalog_digest, describe_experiment, is_simulated
 from phoenix_runner.report.lookahead import lookahead_sections
 from phoenix_runner.report.studies import write_study
-from phoenix_runner.report.wording import execution_sentences
+from phoenix_runner.report.wording import execution_sentences, market_name
 from phoenix_runner.research.lookahead import (
     NOT_SEEN,
     CutCheck,
@@ -82,6 +84,7 @@ def _write(
     difference: Difference | None,
 ) -> None:
     config = suite.to_builtins()
+    specifications = [msgspec.to_builtins(spec) for spec in suite.instruments.values()]
     with BundleWriter(folder) as bundle:
         files = BundleFiles()
         files.csv("lookahead.csv", [f.name for f in fields(CutCheck)], map(asdict, checks))
@@ -100,7 +103,8 @@ def _write(
         write_study(
             bundle.folder / "report.html",
             title=f"Look-ahead check of {suite.spec.name}",
-            subtitle=f"{', '.join(suite.instruments)}, {suite.config.time.start_utc} to "
+            subtitle=f"{market_name(simulated=is_simulated(suite))}"
+            f"{', '.join(suite.instruments)}, {suite.config.time.start_utc} to "
             f"{suite.config.time.end_utc} (excluded)",
             tone="bad" if difference is not None else "good" if compared else "open",
             headline=(
@@ -116,7 +120,7 @@ def _write(
                 NOT_SEEN,
             ],
             sections=lookahead_sections(checks, warmups, difference, currency=_currency(suite)),
-            caveats=execution_sentences(config),
+            caveats=execution_sentences(config, specifications),
         )
         bundle.publish()
 

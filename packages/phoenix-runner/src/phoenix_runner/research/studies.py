@@ -29,13 +29,13 @@ from phoenix_runner.bundle import (
 )
 from phoenix_runner.catalog_series import Catalog, StoredSeries, init_times
 from phoenix_runner.errors import NoDataError, SuiteError
-from phoenix_runner.experiment import catalog_digest, describe_experiment
+from phoenix_runner.experiment import catalog_digest, describe_experiment, is_simulated
 from phoenix_runner.fills import RoundTrip, round_trips
 from phoenix_runner.records import SIGNAL_TRACE
 from phoenix_runner.report.bundle_files import RunBundle, gap_of, read_bundle
 from phoenix_runner.report.page import Section
 from phoenix_runner.report.studies import decay_section, regime_section, write_study
-from phoenix_runner.report.wording import execution_sentences
+from phoenix_runner.report.wording import execution_sentences, market_name
 from phoenix_runner.research.decay import BLOCK_REACH, Decay, DecayRow, Family, decay, family
 from phoenix_runner.research.decay_verdict import (
     DecayStudy,
@@ -134,7 +134,8 @@ def run_decay(
         write_study(
             bundle.folder / "report.html",
             title=f"Decay of the signals of {suite.spec.name}",
-            subtitle=f"{', '.join(suite.instruments)}, {suite.config.time.start_utc} to "
+            subtitle=f"{market_name(simulated=is_simulated(suite))}"
+            f"{', '.join(suite.instruments)}, {suite.config.time.start_utc} to "
             f"{suite.config.time.end_utc} (excluded)",
             headline=decay_verdict(study),
             sentences=[
@@ -240,14 +241,15 @@ def run_regimes(
         write_study(
             bundle.folder / "report.html",
             title=f"Regimes of {run.strategy} on {', '.join(run.instrument_ids)}",
-            subtitle=f"{format_utc(run.record.start_ns)} to {format_utc(run.record.end_ns)} (excluded)",
+            subtitle=f"{market_name(simulated=run.simulated)}"
+            f"{format_utc(run.record.start_ns)} to {format_utc(run.record.end_ns)} (excluded)",
             headline=f"{len(trips)} round trips by the state of the market when they began",
             sentences=[
                 "Differences within two standard errors are not told from chance.",
                 *(f"{name}: {why}." for name, why in missing.items()),
             ],
             sections=sections,
-            caveats=execution_sentences(run.config),
+            caveats=execution_sentences(run.config, run.instruments),
             gaps=run.gaps,
         )
         bundle.publish()
