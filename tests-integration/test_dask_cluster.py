@@ -121,10 +121,18 @@ def has_work(cluster: Cluster, worker: int) -> bool:
     """Whether the scheduler has given tasks to that worker."""
     with Client(cluster.address, set_as_default=False) as client:
         info = client.scheduler_info(n_workers=-1)["workers"]
-        [address] = [
-            a for a, w in info.items() if w["local_directory"].find(f"worker-{worker}") > 0
-        ]
+        # Below its working folder, where Dask puts one whose name begins with `worker-` too.
+        [address] = [a for a, w in info.items() if f"/worker-{worker}/" in w["local_directory"]]
         return bool(client.processing([address])[address])
+
+
+def wait_for_work(cluster: Cluster, run: subprocess.Popen[str]) -> None:
+    """Until the first worker has been given something of a run."""
+    deadline = time.monotonic() + START_S
+    while not has_work(cluster, 0):
+        assert run.poll() is None, run.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_a_killed_worker_costs_its_task_alone(
@@ -138,13 +146,12 @@ def test_a_killed_worker_costs_its_task_alone(
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=market
         ) as run:
-            deadline = time.monotonic() + START_S
-            while not has_work(cluster, 0):
-                assert run.poll() is None, run.communicate()
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
-            victim.kill()
-            out, err = run.communicate(timeout=300)
+            try:
+                wait_for_work(cluster, run)
+                victim.kill()
+                out, err = run.communicate(timeout=300)
+            finally:
+                run.kill()
     assert run.returncode == 0, err
     said = json.loads(out)
     assert said["failed"] == {}
@@ -163,13 +170,12 @@ def test_a_lost_scheduler_is_said_in_one_line_and_the_run_goes_on_from_there(
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=market
         ) as run:
-            deadline = time.monotonic() + START_S
-            while not has_work(cluster, 0):
-                assert run.poll() is None, run.communicate()
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
-            cluster.scheduler.kill()
-            _, err = run.communicate(timeout=300)
+            try:
+                wait_for_work(cluster, run)
+                cluster.scheduler.kill()
+                _, err = run.communicate(timeout=300)
+            finally:
+                run.kill()
     assert run.returncode == 1, err
     assert err.splitlines()[-1].startswith(f"error: {cluster.address}: ")
     assert "Run the same command again" in err
