@@ -155,7 +155,7 @@ def test_a_lost_scheduler_is_said_in_one_line_and_the_same_command_goes_on(
         try:
             wait_for(lambda: "1 of " in log.read_text() or run.poll() is not None)
             process.kill()
-            run.wait(timeout=300)
+            run.wait(timeout=120)
         finally:
             run.kill()
     said = log.read_text()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from phoenix_runner.backtest import run_backtest
 from phoenix_runner.bundle import read_json, verify_bundle
+from phoenix_runner.config import WalkForwardMode
 from phoenix_runner.errors import SuiteError
 from phoenix_runner.executors import Inline
 from phoenix_runner.fold_results import WalkForwardResult
@@ -20,6 +21,7 @@ from phoenix_runner.search import parameter_sets, with_parameters
 from phoenix_runner.suite import Suite, suite_from
 from phoenix_runner.variants import variants_of
 from phoenix_runner.walk_forward import run_walk_forward
+from phoenix_schemas.timestamps import format_utc
 from small_catalog import BAR_TYPE, DAY, MINUTE, START, bar_rows, suite_values, write
 
 STEP = 30
@@ -132,7 +134,9 @@ def test_a_walk_forward_replays_the_best_of_its_screen_and_counts_them_all(tmp_p
     with (folder / "trials.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 10 * len(result.folds)
-    ratios = []
+    assert isinstance(suite.config.mode, WalkForwardMode)
+    sets = parameter_sets(suite.config.mode.search, suite.config.determinism_seed)
+    training = []
     for fold in result.folds:
         own = [r for r in rows if r["fold"] == str(fold.index)]
         order = sorted(range(10), key=lambda i: -float(own[i]["screen_objective"]))
@@ -140,9 +144,12 @@ def test_a_walk_forward_replays_the_best_of_its_screen_and_counts_them_all(tmp_p
         assert replayed == sorted(order[:2])
         best = max(replayed, key=lambda i: float(own[i]["objective"]))
         assert [r["chosen"] for r in own].index("true") == best
-        ratios.append([float(r["screen_objective"]) for r in own])
-    # Over all folds sets differ by less than in any one of them.
-    assert 0 < result.trial_variance < np.var(ratios, axis=1, ddof=1).mean()
+        start_utc, end_utc = format_utc(fold.train_start_ns), format_utc(fold.train_end_ns)
+        training.append(screen(suite, sets, start_utc=start_utc, end_utc=end_utc))
+    # Each set over its training days of all folds together.
+    pooled = [np.concatenate([s.returns for s in own]) for own in zip(*training, strict=True)]
+    ratios = [moments(returns).sharpe for returns in pooled]
+    assert result.trial_variance == pytest.approx(np.var(ratios, ddof=1))
 
 
 def test_without_a_screen_the_same_choice_is_made_by_replaying_all(tmp_path: Path) -> None:
