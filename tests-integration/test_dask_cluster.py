@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -20,11 +21,13 @@ import pytest
 from phoenix_etl import cluster as cluster_of_dask
 from phoenix_etl.errors import EtlError
 from phoenix_etl.synthetic import write_market
+from slow_result import SlowToLeave
 
 if importlib.util.find_spec("distributed") is None:
     pytest.skip("phoenix-etl[dask] is not installed: no cluster tested", allow_module_level=True)
 
 from distributed import Client
+from distributed.comm import CommClosedError
 
 WORKERS = 2
 START_S = 90
@@ -49,8 +52,10 @@ def running_cluster(folder: Path) -> Iterator[Cluster]:
     found = folder / "scheduler.json"
     log = (folder / "log.txt").open("wb")
     start = ["--scheduler-file", str(found), "--no-dashboard"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}  # slow_result
     command = [sys.executable, "-m", "distributed.cli.dask_scheduler", *start, "--port", "0"]
-    scheduler = subprocess.Popen([*command, "--host", "127.0.0.1"], stdout=log, stderr=log)
+    command += ["--host", "127.0.0.1"]
+    scheduler = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
     workers = []
     try:
         for number in range(WORKERS):
@@ -58,7 +63,9 @@ def running_cluster(folder: Path) -> Iterator[Cluster]:
             own.mkdir()
             command = [sys.executable, "-m", "distributed.cli.dask_worker", *start]
             command += ["--nthreads", "1", "--no-nanny", "--local-directory", str(own)]
-            workers.append(subprocess.Popen(command, stdout=log, stderr=log, cwd=own))
+            workers.append(
+                subprocess.Popen(command, stdout=log, stderr=log, cwd=own, env=environment)
+            )
         deadline = time.monotonic() + START_S
         while not found.exists():
             assert time.monotonic() < deadline, (folder / "log.txt").read_text()
@@ -183,6 +190,23 @@ def test_a_lost_scheduler_is_said_in_one_line_and_the_run_goes_on_from_there(
     done = phoenix_etl(*OPTIONS, "orphaned", cwd=market)
     assert done.returncode == 0, done.stderr
     assert tree(market / "orphaned") == tree(market / "here")
+
+
+def test_a_scheduler_lost_while_a_result_is_on_its_way_is_noticed(tmp_path: Path) -> None:
+    leaving = tmp_path / "leaving"
+    with (
+        running_cluster(tmp_path) as cluster,
+        cluster_of_dask.dask_executor(cluster.address) as (executor, _),
+    ):
+        result = executor.submit(SlowToLeave, leaving)
+        deadline = time.monotonic() + START_S
+        while not leaving.exists():
+            assert not result.done(), result.exception()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        cluster.scheduler.kill()
+        with pytest.raises(CommClosedError):
+            result.result(timeout=START_S)
 
 
 def test_a_scheduler_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

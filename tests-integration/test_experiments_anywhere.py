@@ -12,13 +12,13 @@ from subprocess import DEVNULL
 
 import pytest
 from bar_market import write_bars, write_suite
-from phoenix_runner import executors
+from phoenix_etl import cluster
 from phoenix_runner.bundle import verify_bundle
-from phoenix_runner.errors import RunnerError
 from phoenix_runner.executors import open_executor
 from phoenix_runner.modes import run_experiment
 from phoenix_runner.suite import load_suite
 from phoenix_runner.walk_forward import run_walk_forward
+from phoenix_schemas.errors import PhoenixError
 
 PHOENIX = [sys.executable, "-c", "from phoenix_runner.cli import main; main()"]
 DASK = [sys.executable, "-m", "dask"]
@@ -173,15 +173,16 @@ def test_a_scheduler_that_does_not_answer_is_one_clear_error(catalog: Path, tmp_
     command += ["--scheduler", "tcp://127.0.0.1:9"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 1
-    assert "scheduler must answer at tcp://127.0.0.1:9" in result.stderr.splitlines()[-1]
+    said = result.stderr.splitlines()[-1]
+    assert "tcp://127.0.0.1:9: no Dask scheduler answers there" in said
 
 
 def test_a_scheduler_without_workers_is_one_clear_error(
     scheduler: tuple[str, subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(executors, "WORKERS_S", 1)
+    monkeypatch.setattr(cluster, "WORKERS_S", 1)
     with (
-        pytest.raises(RunnerError, match=f"`dask worker {scheduler[0]}`"),
+        pytest.raises(PhoenixError, match=f"dask worker {scheduler[0]}"),
         open_executor("dask", workers=1, scheduler=scheduler[0]),
     ):
         pass

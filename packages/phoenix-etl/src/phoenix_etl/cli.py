@@ -126,10 +126,9 @@ def ingest(
         with shown(stderr(), quiet=quiet) as progress, ExitStack() as stack:
             executor = None
             if scheduler is not None:
-                from phoenix_etl.cluster import dask_executor, on_shared_paths, quiet_logs
+                from phoenix_etl.cluster import dask_executor, on_shared_paths
 
                 executor, threads = stack.enter_context(dask_executor(scheduler))
-                quiet_logs()
                 settings = on_shared_paths(settings, threads)
             result = run_ingest(settings, progress=progress, executor=executor, rehash=rehash)
     except KeyboardInterrupt:

@@ -1,17 +1,18 @@
-"""An ingest's workers on other machines: a Dask cluster as an executor.
+"""Workers on other machines: a Dask cluster as an executor, for an ingest or for experiments.
 
-Needs the extra `phoenix-etl[dask]`, and raw roots and catalog on paths that every worker sees. Workers
-write to the staging area only; the process that runs the ingest commits.
+Needs the extra `dask`, and raw roots and catalog on paths that every worker sees. Workers write to the
+staging area only; the process that runs the ingest commits.
 """
 
 from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Iterator
-from concurrent.futures import CancelledError, Executor
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Executor, Future
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -21,6 +22,30 @@ from phoenix_etl.errors import EtlError, UsageError
 
 CONNECT_S = 15
 WORKERS_S = 30
+
+
+class ClusterExecutor(Executor):
+    """The workers of a Dask client.
+
+    Ours rather than `Client.get_executor`, whose futures wait for ever when the scheduler is lost while
+    a result is on its way.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def submit[**P, T](self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future: Future[T] = Future()
+
+        def settle(remote: Any) -> None:
+            try:
+                future.set_result(remote.result())
+            except Exception as error:  # noqa: BLE001  it belongs to the future
+                future.set_exception(error)
+
+        # Not pure: what is done again must not be answered from what was done before.
+        self._client.submit(fn, *args, pure=False, **kwargs).add_done_callback(settle)
+        return future
 
 
 @contextmanager
@@ -35,8 +60,12 @@ def dask_executor(address: str) -> Iterator[tuple[Executor, int]]:
         from distributed.comm import CommClosedError
     except ImportError:
         raise UsageError(
-            "--scheduler must have its extra; install it with: pip install 'phoenix-etl[dask]'"
+            "--scheduler must have Dask installed; install it with: pip install distributed"
         ) from None
+    # The error says what went wrong. Dask logs a traceback for every connection that a lost scheduler
+    # leaves open, some of them when Python is about to leave.
+    for name in ("distributed", "distributed.client", "tornado.application", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     _refuse_silence(address)
     try:
         client = Client(address, timeout=CONNECT_S, set_as_default=False)
@@ -51,9 +80,7 @@ def dask_executor(address: str) -> Iterator[tuple[Executor, int]]:
             ) from None
         threads = sum(client.ncores().values())
         try:
-            # Not pure: a day built again must not be answered from what was built before.
-            with client.get_executor(pure=False) as executor:
-                yield executor, threads
+            yield ClusterExecutor(client), threads
         except (KilledWorker, CommClosedError, CancelledError) as error:
             why = (
                 "several workers died of one task, most often for want of memory"
@@ -89,13 +116,6 @@ def _no_scheduler(address: str, error: Exception) -> EtlError:
     return EtlError(
         f"{address}: no Dask scheduler answers there ({error}); start one with: dask scheduler"
     )
-
-
-def quiet_logs() -> None:
-    """Leave it to the command to say what went wrong: Dask logs a traceback for every connection that
-    a lost scheduler leaves open, some of them when Python is about to leave."""
-    for name in ("distributed", "distributed.client", "tornado.application", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def on_shared_paths(config: EtlConfig, threads: int) -> EtlConfig:

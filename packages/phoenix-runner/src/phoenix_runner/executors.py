@@ -9,7 +9,6 @@ of its own, a death costs only the task it was doing, and that task is tried aga
 from __future__ import annotations
 
 import contextlib
-import logging
 import multiprocessing
 import os
 import queue
@@ -21,15 +20,12 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
+from phoenix_etl.cluster import dask_executor
+
 from phoenix_runner.errors import RunnerError
 
 ATTEMPTS = 3
 """How often a task is given to a worker before its death is blamed on it."""
-
-
-CONNECT_S = 10
-WORKERS_S = 30
-"""How long a Dask scheduler may take to answer, and to have a worker."""
 
 
 class WorkerDiedError(RunnerError):
@@ -143,11 +139,13 @@ def _serve_the_parent() -> None:
 def open_executor(kind: str, *, workers: int, scheduler: str | None = None) -> Iterator[Executor]:
     """The executor a command asks for: `local` with so many workers, or `dask` at a scheduler.
 
-    Leaving by an exception drops what has not run. Raises RunnerError if Dask is not installed or
-    its scheduler cannot be reached.
+    Leaving by an exception drops what has not run. Raises UsageError for Dask without a scheduler, and
+    what `phoenix_etl.cluster.dask_executor` raises.
     """
     if kind == "dask":
-        with _dask(scheduler) as executor:
+        if scheduler is None:
+            raise UsageError("--executor dask must come with --scheduler tcp://host:port")
+        with dask_executor(scheduler) as (executor, _):
             yield executor
         return
     executor = Inline() if workers == 1 else LocalWorkers(workers)
@@ -157,37 +155,6 @@ def open_executor(kind: str, *, workers: int, scheduler: str | None = None) -> I
         executor.shutdown(wait=True, cancel_futures=True)
         raise
     executor.shutdown()
-
-
-@contextlib.contextmanager
-def _dask(scheduler: str | None) -> Iterator[Executor]:
-    if scheduler is None:
-        raise UsageError("--executor dask must come with --scheduler tcp://host:port")
-    try:
-        import distributed
-    except ImportError:
-        raise UsageError(
-            "--executor dask must have Dask installed; pip install 'phoenix-runner[dask]'"
-        ) from None
-    # The command says what went wrong; Dask logs a traceback for each connection of a lost scheduler.
-    for name in ("distributed", "distributed.client", "tornado.application", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    try:
-        connect: Any = distributed.Client  # it has no types
-        client = connect(scheduler, timeout=CONNECT_S, set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise RunnerError(
-            f"scheduler must answer at {scheduler} ({error}); start one with `dask scheduler`"
-        ) from None
-    with client:
-        try:
-            client.wait_for_workers(1, timeout=WORKERS_S)
-        except TimeoutError:
-            raise RunnerError(
-                f"scheduler at {scheduler} must have workers (has none); start some with "
-                f"`dask worker {scheduler}`"
-            ) from None
-        yield client.get_executor(pure=False, retries=ATTEMPTS - 1)
 
 
 class UsageError(RunnerError):
