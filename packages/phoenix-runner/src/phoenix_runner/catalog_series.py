@@ -164,7 +164,7 @@ class StoredSeries:
                     known = statistics is not None and statistics.has_min_max
                     if known and statistics.max_raw < start_ns:
                         continue
-                    table = parquet.read_row_group(index)
+                    table = parquet.read_row_group(index, use_threads=False)
                     if table.num_rows:
                         yield file.path, table, init_times(table)
 
