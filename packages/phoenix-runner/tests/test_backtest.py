@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from decimal import Decimal
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pyarrow.compute as pc
 import pytest
-from phoenix_runner.backtest import RunResult, _order_names, run_backtest
+from phoenix_runner.backtest import RunResult, run_backtest
 from phoenix_runner.errors import InterruptedRunError
 from phoenix_runner.suite import suite_from
 from phoenix_strategies.errors import CallbackError
@@ -288,30 +287,3 @@ def test_results_do_not_depend_on_the_window(day: Path, whole: list[Any], window
     assert len(fills) > 10
     assert len(orders) == len(fills)
     assert outcome_by_window(day, window_ns) == whole
-
-
-def test_naming_orders_takes_time_in_proportion_to_their_number() -> None:
-    def looked_at(number: int) -> int:
-        seen = 0
-
-        class Id(str):
-            __slots__ = ()
-
-            def startswith(self, *args: Any) -> bool:
-                nonlocal seen
-                seen += 1
-                return super().startswith(*args)
-
-            def __str__(self) -> str:
-                return self
-
-        every = ["LIQUIDATION-x" if n % 3 == 0 else f"O-{n}" for n in range(number)]
-        names = _order_names(
-            [SimpleNamespace(client_order_id=Id(f"{i}{n}")) for n, i in enumerate(every)]
-        )
-        assert [v for v in names.values() if v.startswith("LIQ")] == [
-            f"LIQUIDATION-{n + 1}" for n in range(-(-number // 3))
-        ]
-        return seen
-
-    assert looked_at(90) == 3 * looked_at(30)

@@ -15,14 +15,18 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from nautilus_trader.backtest import BacktestEngine, BacktestEngineConfig
 from nautilus_trader.common import LoggerConfig
-from nautilus_trader.model import ClientId, OrderFilled, Venue
+from nautilus_trader.model import ClientId, Venue
+from nautilus_trader.portfolio import PortfolioConfig
+from numpy.typing import NDArray
 from phoenix_schemas.custom_data import register_custom_data
 from phoenix_schemas.timestamps import NS_PER_MS, format_utc
 from phoenix_strategies.run_control import RunControl
 
+from phoenix_runner.books import Row, Rows, take_books
 from phoenix_runner.bundle import DECISION_SCHEMA
 from phoenix_runner.catalog_series import Catalog
 from phoenix_runner.errors import InterruptedRunError, RunnerError
@@ -40,22 +44,17 @@ from phoenix_runner.venue import add_venue
 type Progress = Callable[[int, int], None]
 """Called after each window with the time reached and the events replayed so far."""
 
-type Row = dict[str, Any]
-
-LIQUIDATION = "LIQUIDATION-"
-"""How the ids of the orders begin with which the engine liquidates."""
-
 
 @dataclass(frozen=True)
 class RunResult:
     """What one run left, as rows and tables of the bundle (see `bundle` for the columns)."""
 
     record: RunRecord
-    orders: list[Row]
-    fills: list[Row]
-    funding: list[Row]
-    positions: list[Row]
-    account: list[Row]
+    orders: Rows
+    fills: Rows
+    funding: Rows
+    positions: Rows
+    account: Rows
     equity: pa.Table
     marks: pa.Table
     decisions: pa.Table | None
@@ -171,7 +170,14 @@ def collecting_here() -> Iterator[None]:
 def _build(
     suite: Suite, control: RunControl, end_ns: int
 ) -> tuple[BacktestEngine, RunRecorder, Venue]:
-    engine = BacktestEngine(BacktestEngineConfig(logging=LoggerConfig(bypass_logging=True)))
+    engine = BacktestEngine(
+        BacktestEngineConfig(
+            logging=LoggerConfig(bypass_logging=True),
+            # The engine's own statistics and curve, which nobody reads, grow with every order.
+            run_analysis=False,
+            portfolio=PortfolioConfig(equity_curve=False),
+        )
+    )
     venue = add_venue(engine, suite, suite.config.determinism_seed)
     first = next(iter(suite.instruments.values()))
     by_minute = suite.config.execution.bar_execution is not None
@@ -236,29 +242,18 @@ def _collect(
     events: int,
     seconds: float,
 ) -> RunResult:
-    cache = engine.cache
-    orders = sorted(cache.orders(), key=_by_time)
-    names = _order_names(orders)
-    purposes = {names[str(o.client_order_id)]: _purpose(o) for o in orders}
-    filled = sorted(
-        (e for o in orders for e in o.events() if isinstance(e, OrderFilled)),
-        key=lambda e: (e.ts_event, _number(str(e.trade_id))),
-    )
-    fills = [_fill_row(event, names, purposes, recorder) for event in filled]
-    positions = [*cache.position_snapshots(), *cache.positions()]
-    positions.sort(key=lambda p: (p.ts_opened, str(p.instrument_id), str(p.strategy_id)))
-    funding = _funding_rows(positions)
+    books = take_books(engine, venue, recorder, control.trading_start_ns)
     currency = next(iter(suite.instruments.values())).settlement_currency
     starting = sum(
         (Decimal(b.split()[0]) for b in suite.config.universe.starting_balances
          if b.split()[1] == currency),
         Decimal(0),
     )  # fmt: skip
-    still_open = {str(p.instrument_id): p for p in cache.positions_open()}
+    still_open = {str(p.instrument_id): p for p in engine.cache.positions_open()}
     payments = [
-        FundingPayment(r["ts_ns"], r["instrument_id"], Decimal(r["amount"])) for r in funding
+        FundingPayment(r["ts_ns"], r["instrument_id"], Decimal(r["amount"])) for r in books.funding
     ]
-    executions = [_fill(row) for row in fills]
+    executions = [_fill(row) for row in books.fills]
     recorder.leave_out(days_within(replay.silence()))
     equity = recorder.equity_table()
     record = RunRecord(
@@ -276,7 +271,7 @@ def _collect(
         ),
         fills=executions,
         funding=payments,
-        mids=_mids(fills),
+        mids=_mids(books.fills),
     )
     refusals: dict[str, dict[str, int]] = {}
     for (strategy_id, reason), count in sorted(control.refusals.items()):
@@ -284,11 +279,11 @@ def _collect(
     decisions = control.decisions.table() if isinstance(control.decisions, DecisionTable) else None
     return RunResult(
         record=record,
-        orders=[_order_row(order, names, purposes) for order in orders],
-        fills=fills,
-        funding=funding,
-        positions=[_position_row(p) for p in positions if p.ts_opened],
-        account=_account_rows(engine, venue, control.trading_start_ns),
+        orders=books.orders,
+        fills=books.fills,
+        funding=books.funding,
+        positions=books.positions,
+        account=books.account,
         equity=equity,
         marks=recorder.marks_table(),
         decisions=decisions,
@@ -304,65 +299,6 @@ def _collect(
     )
 
 
-def _by_time(order: Any) -> tuple[int, int, str]:
-    order_id = str(order.client_order_id)
-    if order_id.startswith(LIQUIDATION):
-        return order.ts_init, -1, str(order.instrument_id)
-    return order.ts_init, _number(order_id), f"{order.strategy_id} {order_id}"
-
-
-def _order_names(orders: list[Any]) -> dict[str, str]:
-    """Names of orders in the bundle: their ids, but for the engine's liquidations, whose ids are
-    random in every run and are counted instead."""
-    ids = [str(order.client_order_id) for order in orders]
-    liquidations = (order_id for order_id in ids if order_id.startswith(LIQUIDATION))
-    counted = {random: f"{LIQUIDATION}{n}" for n, random in enumerate(liquidations, start=1)}
-    return {order_id: counted.get(order_id, order_id) for order_id in ids}
-
-
-def _number(identifier: str) -> int:
-    """The counter at the end of an order or trade id; a spawned order (-E1) has its parent's.
-
-    >>> _number("O-20240101-065659-001-001-2-E1")
-    2
-    """
-    return int(identifier.partition("-E")[0].rpartition("-")[2])
-
-
-def _purpose(order: Any) -> str:
-    if str(order.client_order_id).startswith(LIQUIDATION):
-        return "liquidation"
-    return order.tags[0] if order.tags else ""
-
-
-def _fill_row(
-    event: OrderFilled, names: dict[str, str], purposes: dict[str, str], recorder: RunRecorder
-) -> Row:
-    name = names[str(event.client_order_id)]
-    trade_id = str(event.trade_id)
-    later = recorder.markouts.get(trade_id, {})
-    reference = recorder.references.get(trade_id)
-    if reference is None:  # a fill while stopping: the strategy no longer heard of it
-        reference = recorder.mid(event.instrument_id)
-    return {
-        "ts_ns": event.ts_event,
-        "time": format_utc(event.ts_event),
-        "trade_id": trade_id,
-        "client_order_id": name,
-        "strategy_id": str(event.strategy_id),
-        "instrument_id": str(event.instrument_id),
-        "purpose": purposes[name],
-        "side": event.order_side.name,
-        "quantity": str(event.last_qty),
-        "price": str(event.last_px),
-        "reference_price": str(event.last_px) if reference is None else f"{reference:f}",
-        "commission": str(event.commission.as_decimal()) if event.commission else "0",
-        "currency": str(event.currency),
-        "liquidity": event.liquidity_side.name,
-        **{f"mid_{s}s": _plain(later.get(s)) for s in MARKOUT_SECONDS},
-    }
-
-
 def _fill(row: Row) -> Fill:
     return Fill(
         ts_ns=row["ts_ns"],
@@ -376,96 +312,10 @@ def _fill(row: Row) -> Fill:
     )
 
 
-def _mids(rows: list[Row]) -> dict[int, list[float]]:
+def _mids(fills: Rows) -> dict[int, NDArray[np.float64]]:
     """Mids after each fill by horizon; none at all when no fill has one."""
-    mids = {s: [float(r[f"mid_{s}s"] or "nan") for r in rows] for s in MARKOUT_SECONDS}
-    return mids if any(r[f"mid_{s}s"] for r in rows for s in MARKOUT_SECONDS) else {}
-
-
-def _plain(value: Decimal | None) -> str | None:
-    return None if value is None else f"{value:f}"
-
-
-def _order_row(order: Any, names: dict[str, str], purposes: dict[str, str]) -> Row:
-    values = order.to_dict()
-    name = names[str(order.client_order_id)]
-    return {
-        "client_order_id": name,
-        "strategy_id": str(order.strategy_id),
-        "instrument_id": str(order.instrument_id),
-        "purpose": purposes[name],
-        "side": order.side.name,
-        "type": order.order_type.name,
-        "quantity": str(order.quantity),
-        "price": values.get("price"),
-        "time_in_force": order.time_in_force.name,
-        "post_only": str(bool(values.get("is_post_only"))).lower(),
-        "reduce_only": str(bool(order.is_reduce_only)).lower(),
-        "status": order.status.name,
-        "filled_qty": str(order.filled_qty),
-        "avg_px": values.get("avg_px"),
-        "ts_init_ns": order.ts_init,
-        "ts_last_ns": order.ts_last,
-    }
-
-
-def _funding_rows(positions: list[Any]) -> list[Row]:
-    payments = [
-        (a.ts_event, str(a.instrument_id), a.pnl_change)
-        for position in positions
-        for a in position.adjustments()
-        if a.adjustment_type.name == "FUNDING"
-    ]
-    return [
-        {
-            "ts_ns": ts_ns,
-            "time": format_utc(ts_ns),
-            "instrument_id": instrument_id,
-            "amount": str(money.as_decimal()),
-            "currency": str(money.currency),
-        }
-        for ts_ns, instrument_id, money in sorted(payments, key=lambda p: p[:2])
-    ]
-
-
-def _position_row(position: Any) -> Row:
-    pnl = position.realized_pnl
-    return {
-        "instrument_id": str(position.instrument_id),
-        "strategy_id": str(position.strategy_id),
-        "entry": position.entry.name,
-        "peak_qty": str(position.peak_qty),
-        "ts_opened_ns": position.ts_opened,
-        "ts_closed_ns": position.ts_closed or None,
-        "avg_px_open": position.avg_px_open,
-        "avg_px_close": position.avg_px_close,
-        "realized_pnl": str(pnl.as_decimal()) if pnl is not None else None,
-        "currency": str(position.settlement_currency),
-    }
-
-
-def _account_rows(engine: BacktestEngine, venue: Venue, start_ns: int) -> list[Row]:
-    """The account's states as the engine reports them, a row for each change."""
-    report = engine.generate_account_report(venue=venue)
-    rows: list[Row] = []
-    for stamp, state in zip(report.index, report.to_dict("records"), strict=True):
-        ts_ns = max(int(stamp.value), start_ns)  # the opening state carries the first event's time
-        margins = state["margins"]
-        rows.append(
-            {
-                "ts_ns": ts_ns,
-                "time": format_utc(ts_ns),
-                "total": state["total"],
-                "locked": state["locked"],
-                "free": state["free"],
-                "currency": state["currency"],
-                "margin_initial": str(sum((Decimal(m["initial"]) for m in margins), Decimal(0))),
-                "margin_maintenance": str(
-                    sum((Decimal(m["maintenance"]) for m in margins), Decimal(0))
-                ),
-            }
-        )
-    return rows
+    mids = {s: fills.table[f"mid_{s}s"].cast(pa.float64()).to_numpy() for s in MARKOUT_SECONDS}
+    return mids if any(np.isfinite(m).any() for m in mids.values()) else {}
 
 
 def _mark(position: Any, engine: BacktestEngine) -> Decimal:

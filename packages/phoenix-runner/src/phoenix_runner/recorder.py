@@ -29,6 +29,8 @@ from phoenix_runner.feeds import GAP_NS
 from phoenix_runner.metrics import DAY_NS
 
 MARKOUT_SECONDS = (1, 5, 30, 60)
+UNKNOWN = -1
+"""Where there was no quote, in place of a mid."""
 
 
 class RunRecorder(GuardedCallbacks, DataActor):
@@ -60,10 +62,11 @@ class RunRecorder(GuardedCallbacks, DataActor):
         self._times = array("q")
         self._equity = array("d")
         self._marks = array("d")
-        self.references: dict[str, Decimal] = {}
-        """Mid in force at each fill, by trade id."""
-        self.markouts: dict[str, dict[int, Decimal]] = {}
-        """Mids after each fill, by trade id and seconds."""
+        self._places: dict[str, int] = {}
+        """Of each fill in `_mids`, by trade id."""
+        self._mids = array("q")
+        """The mid in force at each fill and those after it, doubled and in units of the last digit."""
+        self._digits: dict[InstrumentId, int] = {}
         self._idle: list[str] = []
         self._numbers = itertools.count(1)
         control.on_fill = self.see_fill
@@ -102,23 +105,31 @@ class RunRecorder(GuardedCallbacks, DataActor):
         money = self._portfolio.equity(self._venue).get(self._currency)
         return Decimal(0) if money is None else Decimal(money.as_decimal())
 
-    def mid(self, instrument_id: InstrumentId, max_age_ns: int | None = None) -> Decimal | None:
-        """Exact mid of the quote in force, if there is one young enough."""
+    def mid(self, instrument_id: InstrumentId) -> Decimal | None:
+        """Exact mid of the quote in force."""
+        quote = self._quote(instrument_id, None)
+        if quote is None:
+            return None
+        mid: Decimal = (quote.bid_price.as_decimal() + quote.ask_price.as_decimal()) / 2
+        return mid
+
+    def _quote(self, instrument_id: InstrumentId, max_age_ns: int | None) -> Any | None:
+        """The quote in force, if there is one young enough."""
         quote = self.cache.quote(instrument_id)
         if quote is None:
             return None
         if max_age_ns is not None and self.clock.timestamp_ns() - quote.ts_init > max_age_ns:
             return None
-        mid: Decimal = (quote.bid_price.as_decimal() + quote.ask_price.as_decimal()) / 2
-        return mid
+        return quote
 
     def see_fill(self, event: Any) -> None:
         """Note the market at a fill now, and ask to be woken at each markout."""
         trade_id = str(event.trade_id)
         instrument_id = event.instrument_id
-        mid = self.mid(instrument_id)
-        if mid is not None:
-            self.references[trade_id] = mid
+        if trade_id not in self._places:
+            self._places[trade_id] = len(self._mids)
+            self._mids.extend([UNKNOWN] * (1 + len(MARKOUT_SECONDS)))
+        self._note_mid(trade_id, 0, instrument_id, None)
         now = self.clock.timestamp_ns()
         for seconds in self._markout_seconds:
             at = now + seconds * NS_PER_SECOND
@@ -133,9 +144,31 @@ class RunRecorder(GuardedCallbacks, DataActor):
     ) -> None:
         self._idle.append(name)
         # Quotes come when they change, so the last one stands, unless the data have a gap there.
-        mid = self.mid(instrument_id, GAP_NS["QuoteTick"])
-        if mid is not None:
-            self.markouts.setdefault(trade_id, {})[seconds] = mid
+        place = 1 + MARKOUT_SECONDS.index(seconds)
+        self._note_mid(trade_id, place, instrument_id, GAP_NS["QuoteTick"])
+
+    def _note_mid(
+        self, trade_id: str, place: int, instrument_id: InstrumentId, max_age_ns: int | None
+    ) -> None:
+        quote = self._quote(instrument_id, max_age_ns)
+        if quote is not None:
+            digits = self._digits.setdefault(instrument_id, quote.bid_price.precision)
+            twice = quote.bid_price.as_decimal() + quote.ask_price.as_decimal()
+            self._mids[self._places[trade_id] + place] = int(twice.scaleb(digits))
+
+    def reference(self, trade_id: str, instrument_id: InstrumentId) -> Decimal | None:
+        """Mid in force at a fill, if its strategy heard of it while there was a quote."""
+        return self._noted(trade_id, instrument_id, 0)
+
+    def markout(self, trade_id: str, instrument_id: InstrumentId, seconds: int) -> Decimal | None:
+        """Mid so long after a fill, if there was a quote young enough."""
+        return self._noted(trade_id, instrument_id, 1 + MARKOUT_SECONDS.index(seconds))
+
+    def _noted(self, trade_id: str, instrument_id: InstrumentId, place: int) -> Decimal | None:
+        first = self._places.get(trade_id)
+        if first is None or (twice := self._mids[first + place]) == UNKNOWN:
+            return None
+        return Decimal(twice).scaleb(-self._digits[instrument_id]) / 2
 
     def leave_out(self, days_ns: NDArray[np.int64]) -> None:
         """Drop the samples of UTC days without data, but for the start, and an end that moved."""
