@@ -44,6 +44,7 @@ execution:
   latency: {{insert_ms: 5, update_ms: 0, cancel_ms: 0}}
   fill: {{prob_fill_on_limit: 1.0, prob_slippage: 0.0}}
   trade_execution: true
+  liquidity_consumption: false
   queue_position: true
   bar_execution: {bars}
   liquidation: {{enabled: false, trigger_ratio: 1.0}}

@@ -145,6 +145,9 @@ def test_the_fee_rates_stand_on_the_page(html: str, bundle: Path) -> None:
         {**run.instruments[0], "instrument_id": name, "maker_fee": maker, "taker_fee": "0.0005"}
         for name, maker in (("A", "0.0002"), ("B", "0.0001"))
     ]
+    thinned = {**config, "execution": {**config["execution"], "liquidity_consumption": True}}
+    assert "is there again for the next" in " ".join(execution_sentences(config))
+    assert "is there again for the next" not in " ".join(execution_sentences(thinned))
     both = " ".join(execution_sentences(config, specs))
     assert "2 bps of notional as maker and 5 bps as taker on A, 1 bps" in both
 

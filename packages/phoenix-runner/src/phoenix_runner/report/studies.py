@@ -70,7 +70,8 @@ def write_study(
     `gaps` are those of the data of a study's one range; None where it has no such range.
     """
     missing = gap_sentences(
-        [(g.what, format_utc(g.start_ns), format_utc(g.end_ns)) for g in gaps or ()]
+        [(g.what, format_utc(g.start_ns), format_utc(g.end_ns)) for g in gaps or ()],
+        shaded=False,
     )
     page = Page(
         title=title,

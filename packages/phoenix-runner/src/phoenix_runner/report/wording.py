@@ -201,13 +201,15 @@ def run_verdict(summary: Mapping[str, Any], refusals: Mapping[str, int]) -> Verd
     return Verdict(tone, headline + judgement, sentences)
 
 
-def gap_sentences(gaps: Sequence[tuple[str, str, str]]) -> list[str]:
-    """Caveat about missing data; each gap as (what, start, end) in ISO time."""
+def gap_sentences(gaps: Sequence[tuple[str, str, str]], *, shaded: bool = True) -> list[str]:
+    """Caveat about missing data; each gap as (what, start, end) in ISO time. `shaded` where the page has
+    time axes."""
     if not gaps:
         return ["No gap is known in the data that were asked for."]
     shown = "; ".join(f"{what} from {date(a)} to {date(b)}" for what, a, b in gaps[:8])
     more = f"; and {len(gaps) - 8} more" if len(gaps) > 8 else ""
-    found = f"{count(len(gaps), 'gap')} in the data, shaded on every time axis: {shown}{more}. "
+    where = ", shaded on every time axis" if shaded else ""
+    found = f"{count(len(gaps), 'gap')} in the data{where}: {shown}{more}. "
     return [
         found + "Nothing could trade there; what the market did meanwhile falls on the next sample."
     ]
@@ -256,7 +258,11 @@ def execution_sentences(
     latency, fill = execution["latency"], execution["fill"]
     bars = execution["bar_execution"]
     if bars is None:
-        how = "Orders that take liquidity fill at the quote in force when they reach the venue"
+        how = "Orders that take liquidity fill at the quote in force when they reach the venue" + (
+            ""
+            if execution["liquidity_consumption"]
+            else ", and the size that one took is there again for the next"
+        )
     else:
         how = (
             "There are no quotes in this run. Orders fill at the close of the bar they were "
