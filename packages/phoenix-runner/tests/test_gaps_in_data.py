@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from phoenix_runner.backtest import RunResult, run_backtest
 from phoenix_runner.metrics import daily_returns
+from phoenix_runner.modes import run_experiment
 from phoenix_runner.suite import suite_from
 from phoenix_runner.summary import summarize
 from small_catalog import DAY, MINUTE, START, quote, suite_values, trade, write
@@ -93,6 +94,24 @@ def test_what_is_open_at_the_end_is_marked_as_equity_marks_it(root: Path) -> Non
         assert parts.net == bought - Decimal("0.1") * Decimal("100.10") * Decimal("0.0004")
         change = result.record.final_equity - result.record.starting_equity
         assert abs(parts.reconcile(change)) < Decimal("0.0001")
+
+
+def test_a_page_says_that_a_position_was_closed_in_a_gap(root: Path, tmp_path: Path) -> None:
+    def page(end_utc: str) -> str:
+        values: dict[str, Any] = suite_values(
+            root,
+            data={"include": ["QuoteTick", "TradeTick"]},
+            time={"start_utc": "2024-01-28", "end_utc": end_utc},
+            strategy={"name": "scripted_strategy:SCRIPT", "config": {"script": ["12:00 buy 0.1"]}},
+            execution={},
+        )
+        values["output"] = {"dir": str(tmp_path / "runs")}
+        done = run_experiment(suite_from(values, source="test"))
+        return (done.folder / "report.html").read_text("utf-8")
+
+    said = "Warning: 1 fill lies in a gap of the quotes, at the last price before it."
+    assert said in page("2024-02-03")
+    assert "in a gap of the quotes" not in page("2024-02-01")
 
 
 def test_the_mid_after_a_fill_stands_until_a_gap(root: Path) -> None:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from phoenix_schemas.timestamps import NS_PER_MINUTE, format_utc
 
 from phoenix_runner.config import duration_ns
+from phoenix_runner.feeds import GAP_NS
 from phoenix_runner.metrics import DAY_NS, daily_returns, drawdown_curve
-from phoenix_runner.report.bundle_files import RunBundle
+from phoenix_runner.report.bundle_files import DATA_NAMES, RunBundle
 from phoenix_runner.report.charts import (
     TimeFrame,
     attribution_chart,
@@ -36,6 +37,7 @@ from phoenix_runner.report.wording import (
     duration,
     earned,
     execution_sentences,
+    filled_in_gaps_sentence,
     gap_sentences,
     market_name,
     money,
@@ -183,6 +185,7 @@ def run_caveats(run: RunBundle) -> list[str]:
         CANNOT_TELL,
         *beyond_display([run]),
         *gap_sentences(gaps),
+        *filled_in_gaps([run]),
     ]
 
 
@@ -206,6 +209,22 @@ def beyond_display(runs: Sequence[RunBundle]) -> list[str]:
     if not traded:
         return []
     return [beyond_display_sentence(sum(beyond for beyond, _ in known), traded)]
+
+
+def filled_in_gaps(runs: Sequence[RunBundle]) -> list[str]:
+    """How many orders took liquidity where no quote was young enough (the close at the end of a range
+    that ends in a gap), in a sentence; nothing where none did."""
+    late = sum(
+        any(
+            g.what == f"{DATA_NAMES['QuoteTick']} of {fill.instrument_id}"
+            and g.start_ns + GAP_NS["QuoteTick"] < fill.ts_ns <= g.end_ns
+            for g in run.gaps
+        )
+        for run in runs
+        for fill in run.record.fills
+        if not fill.maker
+    )
+    return [filled_in_gaps_sentence(late)] if late else []
 
 
 def details(run: RunBundle) -> list[Detail]:

@@ -37,6 +37,7 @@ from phoenix_runner.report.fold_charts import (
 from phoenix_runner.report.page import Chart, Detail, Page, Section, Table, Tile, Verdict
 from phoenix_runner.report.single_run import (
     beyond_display,
+    filled_in_gaps,
     inference_table,
     monthly_table,
     run_data_sentences,
@@ -352,7 +353,10 @@ def _caveats(
     # Each fold's test says what data it had; what several say is said once.
     data = dict.fromkeys(sentence for run in runs for sentence in run_data_sentences(run))
     execution = execution_sentences(runs[0].config, runs[0].instruments)
-    return [*data, *notes, *execution, CANNOT_TELL, *beyond_display(runs), *gap_sentences(known)]
+    return [
+        *data, *notes, *execution, CANNOT_TELL, *beyond_display(runs), *gap_sentences(known),
+        *filled_in_gaps(runs),
+    ]  # fmt: skip
 
 
 def _objective(name: str) -> str:

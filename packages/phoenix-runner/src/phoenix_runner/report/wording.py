@@ -215,6 +215,16 @@ def gap_sentences(gaps: Sequence[tuple[str, str, str]], *, shaded: bool = True) 
     ]
 
 
+def filled_in_gaps_sentence(fills: int) -> str:
+    """Caveat about prices that nobody could have had.
+
+    >>> filled_in_gaps_sentence(2)
+    'Warning: 2 fills lie in a gap of the quotes, at the last price before it.'
+    """
+    lie = "lies" if fills == 1 else "lie"
+    return f"Warning: {count(fills, 'fill')} {lie} in a gap of the quotes, at the last price before it."
+
+
 def market_name(*, simulated: bool) -> str:
     """What a subtitle begins with, so that no picture of a page passes for a real market's."""
     return "Simulated market · " if simulated else ""
