@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import resource
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -36,6 +38,23 @@ SETS = {
 }
 
 
+COUNTING = "for _ in range(50_000_000): pass"
+
+
+def machine_allows() -> float:
+    """How many times as much two processes do as one that share nothing and read nothing."""
+    fastest: dict[int, float] = {}
+    for _ in range(ROUNDS):
+        for count in (1, 2):
+            began = time.perf_counter()
+            counting = [subprocess.Popen([sys.executable, "-c", COUNTING]) for _ in range(count)]
+            for process in counting:
+                process.wait()
+            seconds = time.perf_counter() - began
+            fastest[count] = min(seconds, fastest.get(count, seconds))
+    return 2 * fastest[1] / fastest[2]
+
+
 def workers(root: Path, quotes: int) -> None:
     """One worker against two, in turns: the fastest of each, on the clock and by processor time."""
     days = 6  # four folds: training and tests are even numbers of runs, so that no worker waits
@@ -56,8 +75,12 @@ def workers(root: Path, quotes: int) -> None:
         f"walk-forward of 20 runs: 1 worker {clock[1]:.1f} s, 2 workers {clock[2]:.1f} s, "
         f"{clock[1] / clock[2]:.2f} times (to reach 1.7)"
     )
+    print(f"  two processes that only count: {machine_allows():.2f} times one")
     alone = sum(processor[1])
     parent, children = processor[2]
+    print(
+        f"  one worker uses {alone / clock[1]:.2f} cores: it reads the next hour while the engine runs"
+    )
     print(
         f"  processor time: 1 worker {alone:.1f} s; 2 workers {children:.1f} s and {parent:.1f} s in "
         f"their parent, so {alone / (parent + children / 2):.2f} times where each has a core"
