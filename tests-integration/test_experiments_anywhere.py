@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -88,6 +90,30 @@ def test_a_run_killed_half_way_goes_on_and_ends_the_same(
     [folder] = (tmp_path / "runs").glob("[0-9a-f]*")
     assert verify_bundle(folder) == expected
     assert not kept.exists()
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_ctrl_c_on_the_terminal_ends_all_workers_in_one_line(
+    catalog: Path, tmp_path: Path, kept: int
+) -> None:
+    path, log = suite(catalog, tmp_path), tmp_path / "log.txt"
+    command = [*PHOENIX, "run", str(path), "--workers", "2"]
+    said = "suite: 12 runs" if kept == 0 else "1 of 12"
+    with log.open("w") as err:
+        process = subprocess.Popen(command, stdout=DEVNULL, stderr=err, start_new_session=True)
+        wait_for(lambda: said in log.read_text() or process.poll() is not None)
+        time.sleep(0.1)  # into the start of the workers
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it: to the workers too
+        sent = time.monotonic()
+        process.wait(timeout=120)
+    # A second to stop, and one for workers that are just coming up on a busy machine.
+    assert time.monotonic() - sent < 2
+    lines = log.read_text().splitlines()
+    assert process.returncode == 130
+    assert "Traceback" not in log.read_text()
+    assert lines[-1].startswith("phoenix: stopped by the user; ")
+    assert lines[-1].endswith("of 12 runs are kept, the same command goes on from there")
+    assert bool(kept) == ("; 0 of 12" not in lines[-1])
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from phoenix_runner.environment import deciding_code
 from phoenix_runner.errors import BundleError, NoDataError, RunnerError, StrategyFailedError
 from phoenix_runner.experiment import run_suite
 from phoenix_runner.suite import suite_from
-from small_catalog import BAR_TYPE, MINUTE, bar_rows, quote, suite_values, write
+from small_catalog import BAR_TYPE, MINUTE, bar_rows, quote, suite_values, trade, write
 
 FILES = {
     "account_report.csv", "bundle.sha256", "config_resolved.yaml", "environment.json",
@@ -107,6 +107,34 @@ def test_the_same_experiment_has_the_same_bytes_wherever_it_runs(
     assert digest(second.folder) == digest(first.folder)
     for name in FILES - UNHASHED:
         assert (second.folder / name).read_bytes() == (first.folder / name).read_bytes()
+
+
+def test_a_bundle_is_the_same_for_every_window(tmp_path: Path) -> None:
+    """26 hours of quotes, four to a millisecond, and trades, over a midnight; read by 15 minutes, an
+    hour and a day at a time."""
+    root, start = tmp_path / "catalog", 1706400000000000000
+    times = [start + i // 4 * 20_000_000_000 for i in range(26 * 3600 // 5)]
+    prices = [100 + 3 * (i // 940 % 5) + i % 4 * 0.1 for i in range(len(times))]
+    write(root, "QuoteTick", [quote(t, f"{p:.2f}", f"{p + 0.1:.2f}")
+                              for t, p in zip(times, prices, strict=True)])  # fmt: skip
+    write(root, "TradeTick", [trade(t, f"{p:.2f}", i=i)
+                              for i, (t, p) in enumerate(zip(times, prices, strict=True))])  # fmt: skip
+    values = suite_values(
+        root,
+        data={"include": ["QuoteTick", "TradeTick", "Bar"], "bars_from_trades": True},
+        time={"start_utc": "2024-01-28T01:00:00Z", "end_utc": "2024-01-29T02:00:00Z", "warmup": "1h"},
+        strategy={"config": {"fast_bars": 5, "slow_bars": 20, "trade_size": "1"}},
+        execution={"latency": {"insert_ms": 700}},
+        funding={"mode": "flat"},
+        trace={"decisions": True},
+    )  # fmt: skip
+    hashes = []
+    for minutes in (15, 60, 1440):
+        suite = suite_from({**values, "output": {"dir": str(tmp_path / str(minutes))}}, source="t")
+        done = run_suite(suite, window_ns=minutes * MINUTE)
+        assert done.summary["fills"] > 5
+        hashes.append(verify_bundle(done.folder))
+    assert len(set(hashes)) == 1
 
 
 def test_what_decides_the_result_decides_the_id(root: Path) -> None:

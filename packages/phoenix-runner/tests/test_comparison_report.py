@@ -101,6 +101,11 @@ def test_the_comparison_page(folders: dict[str, Path], tmp_path: Path) -> None:
     found = labels_of(html)
     assert {"time (UTC)", "return since the start (%)", *folders} <= found["curves"]
     assert {"run", "result (% of the starting balance)", *folders} <= found["gross-net"]
+    # The walk-forward's data have a gap: a hatched band on the one axis over time.
+    drawn = dict(re.findall(r'<figure class="[^"]*" id="([^"]+)">(.*?)</figure>', html, re.DOTALL))
+    assert [name for name in drawn if "time (UTC)" in found[name]] == ["curves"]
+    assert [name for name in drawn if "<pattern" in drawn[name]] == ["curves"]
+    assert "Grey bands: no data." in drawn["curves"]
     for words in (
         "EMA cross, with drift, walk-forward: Orders that take liquidity",
         "bars only: There are no quotes", "do not cover the same range", "no local receive time",

@@ -69,6 +69,23 @@ def test_trades_fill_resting_orders_only_with_trade_execution(run: Any) -> None:
     assert net(result) == Decimal("-0.02")
 
 
+@pytest.mark.parametrize(
+    ("fees", "expected"),
+    [
+        ({"source": "spec"}, "-0.02"),
+        ({"source": "tier", "tier": "VIP0"}, "-0.02"),
+        ({"source": "tier", "tier": "VIP3"}, "-0.012"),
+        ({"source": "tier", "tier": "VIP9"}, "0"),
+        ({"source": "rates", "maker": "-0.00005", "taker": "0.0005"}, "0.005"),
+    ],
+)
+def test_a_resting_order_pays_the_makers_fee(run: Any, fees: dict[str, str], expected: str) -> None:
+    # 1 at 100.00, marked at the bid, where it was bought: 2, 1.2 and 0 bps, and a rebate of half a one.
+    result = run(LIMIT, {"trade_execution": True, "fees": fees}, trades=SELLS)
+    assert fills(result) == [(100, "1.000", "100.00", "MAKER")]
+    assert net(result) == Decimal(expected)
+
+
 def test_a_queue_must_trade_before_a_resting_order_does(run: Any) -> None:
     # 5.000 stand ahead: sales of 2 + 2 + 2 reach past them with the third, at 102 s.
     execution = {"trade_execution": True, "queue_position": True}
@@ -83,6 +100,10 @@ def test_a_touched_order_fills_with_its_probability(run: Any) -> None:
 
     assert filled_at(1.0) == [100]
     assert filled_at(0.0) == []
+    # Not touched but traded through, at 101 s: luck has no say, at the order's own price.
+    through = [*SELLS[:1], trade(START + 101 * SECOND, "99.90", "2.000", "SELL", 9)]
+    execution = {"trade_execution": True, "fill": {"prob_fill_on_limit": 0.0}}
+    assert fills(run(LIMIT, execution, trades=through)) == [(101, "1.000", "100.00", "MAKER")]
     # Between, the seed decides, and the same seed decides the same.
     outcomes = [filled_at(0.5, seed) for seed in range(4)]
     assert outcomes == [filled_at(0.5, seed) for seed in range(4)]
@@ -129,7 +150,14 @@ def test_leverage_is_what_margin_allows(run: Any) -> None:
     assert count == 1
     assert reason.startswith("rejected: INITIAL_MARGIN_EXCEEDS_FREE_BALANCE")
     assert net(refused) == 0
-    assert [o["status"] for o in run(config, leverage=2).orders] == ["FILLED"]
+    held = run(config, leverage=2)
+    assert [o["status"] for o in held.orders] == ["FILLED"]
+    # Maintenance is 0.4 % of 150 at the last price paid, 100.20; leverage does not change it.
+    assert Decimal(held.account[-1]["margin_maintenance"]) == Decimal("60.12")
+    # At leverage 1 the account buys 99.9 for 9,999.99, and not a tenth more.
+    for quantity, status in (("99.9", "FILLED"), ("100.0", "DENIED")):
+        result = run({"buy_at": 3, "quantity": quantity}, leverage=1)
+        assert [o["status"] for o in result.orders] == [status]
 
 
 def falling() -> list[dict[str, Any]]:

@@ -49,6 +49,18 @@ def test_leaving_by_an_exception_ends_running_workers_at_once(tmp_path: Path) ->
     assert started.exists()  # it was running, and did not keep us for ten minutes
 
 
+def test_workers_that_are_coming_up_are_ended_too(tmp_path: Path) -> None:
+    workers = LocalWorkers(2)
+    running = [workers.submit(sleep_long, str(tmp_path / str(i))) for i in range(2)]
+    deadline = time.monotonic() + 60
+    while not all(f.running() for f in running) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    workers.shutdown(cancel_futures=True)  # before they could say who they are
+    for future in running:
+        with pytest.raises(WorkerDiedError):
+            future.result(0)
+
+
 def test_one_worker_runs_in_this_process() -> None:
     with open_executor("local", workers=1) as executor:
         assert isinstance(executor, Inline)

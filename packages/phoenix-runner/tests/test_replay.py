@@ -109,11 +109,46 @@ def test_types_of_one_nanosecond_come_in_the_stated_order(tmp_path: Path) -> Non
     suite = probe_suite(root, include, listen=["FundingRateUpdate"], funding="settle")
     order = [kind for kind, ts, _ in delivered(suite) if ts == at]
     assert order == list(ONE_OF_EACH)
-    stated = [list(ONE_OF_EACH).index(kind) for kind in order]
-    assert all(a < b for a, b in itertools.combinations(stated, 2))  # every pair of types
     # The order is that of the design: quotes, trades, depth, metrics, funding, mark/index, bars.
     ranks = [CATALOG_TYPES[kind].rank for kind in order]
     assert all(a <= b for a, b in itertools.pairwise(ranks))
+
+
+@pytest.mark.parametrize("window_ns", [MINUTE, HOUR])
+def test_any_two_types_of_one_nanosecond_come_in_the_stated_order(
+    tmp_path: Path, window_ns: int
+) -> None:
+    root = tmp_path / "c"
+    pairs = list(itertools.combinations(ONE_OF_EACH, 2))
+    assert len(pairs) == 66
+    # A nanosecond of its own for every pair, a second apart, over two minutes.
+    instants = {START + (i + 1) * SECOND: pair for i, pair in enumerate(pairs)}
+    for name, row in ONE_OF_EACH.items():
+        rows = [{**row, "ts": ts} for ts, pair in instants.items() if name in pair]
+        write(root, name, rows, BAR_TYPE if name == "Bar" else INSTRUMENT)
+    include = [name for name in reversed(ONE_OF_EACH) if name != "FundingRateUpdate"]
+    suite = probe_suite(root, include, listen=["FundingRateUpdate"], funding="settle")
+    got = delivered(suite, window_ns=window_ns)
+    for ts, pair in instants.items():
+        assert [kind for kind, at, _ in got if at == ts] == list(pair)
+
+
+def test_instruments_of_one_nanosecond_come_in_the_order_of_the_suite(tmp_path: Path) -> None:
+    root, other = tmp_path / "c", "AVAXUSDT-PERP.BINANCE"
+    write(root, "QuoteTick", [quote(START, "100.00", "100.10")])
+    write(root, "TradeTick", [trade(START, "100.00", i=100)])
+    fine = {"price_precision": 4, "size_precision": 0}
+    write(root, "QuoteTick", [quote(START, "30.0000", "30.0010", "5")], other, **fine)
+    write(root, "TradeTick", [trade(START, "30.0000", "1", i=30)], other, **fine)
+    for names, first, second in (
+        ([INSTRUMENT, other], ("100.00", "100"), ("30.0000", "30")),
+        ([other, INSTRUMENT], ("30.0000", "30"), ("100.00", "100")),
+    ):
+        suite = probe_suite(
+            root, ["TradeTick", "QuoteTick"], universe={"instrument_ids": names}
+        )  # the quotes of both come before the trades of either
+        told = [what for _, _, what in delivered(suite)]
+        assert told == [first[0], second[0], first[1], second[1]]
 
 
 def test_the_end_of_a_range_and_of_every_window_is_excluded(tmp_path: Path) -> None:

@@ -8,16 +8,19 @@ import json
 import math
 import shutil
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from nautilus_trader.model import BarType
 from phoenix_runner.bundle import read_json, verify_bundle
 from phoenix_runner.config import Search, WalkForwardMode
 from phoenix_runner.errors import InterruptedRunError, NoDataError, StrategyFailedError, SuiteError
 from phoenix_runner.executors import Inline
+from phoenix_runner.experiment import run_suite
 from phoenix_runner.fold_results import WalkForwardResult
 from phoenix_runner.folds import FoldError
 from phoenix_runner.inference import infer
@@ -30,6 +33,11 @@ from phoenix_runner.tasks import TaskStore
 from phoenix_runner.terminal import describe
 from phoenix_runner.walk_forward import Trial, choose, fold_plan, run_walk_forward, trial_variance
 from phoenix_schemas.errors import ConfigError
+from phoenix_schemas.timestamps import format_utc
+from phoenix_strategies.intents import Market
+from phoenix_strategies.nautilus_seam import PhoenixStrategy
+from phoenix_strategies.registry import StrategySpec
+from phoenix_strategies.settings import StrategySettings
 from small_catalog import BAR_TYPE, DAY, MINUTE, START, bar_rows, suite_values, write
 
 STEP = 30  # bars are written every half hour, as 1-minute bars with silence between
@@ -134,9 +142,58 @@ def test_the_choice_does_not_know_what_comes_after_training(root: Path, tmp_path
     first, second = (trials_of(run(suite_over(r))) for r in (root, other))
     assert first[:3] == second[:3]
     assert first[3:6] != second[3:6]
-    # A set that would win the test alone is not chosen for that: it must win the training.
-    winner = [r["set"] for r in first[:3] if r["chosen"] == "true"]
-    assert winner == [r["set"] for r in second[:3] if r["chosen"] == "true"]
+
+
+class Bettor(PhoenixStrategy["BettorSettings"]):
+    """Knows nothing: buys or sells short at the first bar, and holds to the end."""
+
+    def begin(self) -> None:
+        self.bet = False
+        self.subscribe_bars(BarType.from_str(f"{self.instrument_id}-1-MINUTE-LAST-EXTERNAL"))
+
+    def on_bar(self, bar: Any) -> None:
+        if not self.bet:  # in the warm-up nothing leaves
+            order = self.submit(Market(self.settings.side, Decimal("0.1"), "entry"))
+            self.bet = order is not None
+
+
+class BettorSettings(StrategySettings, frozen=True, kw_only=True):
+    side: int = 1
+
+
+BETTOR = StrategySpec(
+    name="test_walk_forward:BETTOR",
+    settings_type=BettorSettings,
+    strategy_type=Bettor,
+    data_types=lambda _settings: frozenset({"Bar"}),
+    posts_limit_orders=lambda _settings: False,
+    estimators=lambda _settings: {},
+)
+
+
+@pytest.mark.parametrize("objective", ["net", "sharpe", "return_over_drawdown"])
+def test_what_would_profit_only_from_seeing_the_test_loses(tmp_path: Path, objective: str) -> None:
+    # Two days up, two down, two up: every test turns against what its training liked.
+    write_market(tmp_path / "catalog", [8.0, 8.0, -8.0, -8.0, 8.0, 8.0])
+    values = suite_over(
+        tmp_path / "catalog", step="2d", test="2d", objective=objective,
+    ).to_builtins()  # fmt: skip
+    values["strategy"] = {"name": BETTOR.name, "config": {}}
+    values["mode"]["search"] = {"parameters": {"strategy.config.side": [1, -1]}}
+    values["time"]["end_utc"] = "2024-02-03"
+    folder = run(suite_from(values, source="test"))
+    result = WalkForwardResult.read(folder)
+    assert [fold.chosen["side"] for fold in result.folds] == [1, -1]
+    for fold in result.folds:
+        assert fold.train_mean_daily > 0
+        assert float(read_json(folder / fold.bundle, "summary.json")["net"]) < -20
+    # Either side would have gained in the test it was not chosen for: seeing it would have paid.
+    for fold in result.folds:
+        seen = {**values, "mode": {"kind": "single"}, "output": {"dir": str(tmp_path / "seen")}}
+        seen["strategy"] = {"name": BETTOR.name, "config": {"side": -fold.chosen["side"]}}
+        days = [format_utc(ns) for ns in (fold.test_start_ns, fold.test_end_ns)]
+        seen["time"] = {**values["time"], "start_utc": days[0], "end_utc": days[1]}
+        assert float(run_suite(suite_from(seen, source="seen")).summary["net"]) > 20
 
 
 def test_purge_and_embargo_keep_ranges_apart(root: Path) -> None:

@@ -104,7 +104,11 @@ def test_the_report_of_a_walk_forward(folder: Path) -> None:
     for name, labels in expected.items():
         for svg in re.findall(r"<svg.*?</svg>", figures[name], re.DOTALL):
             assert set(labels) <= set(re.findall(r"<text[^>]*>([^<]*)</text>", svg)), name
-        assert ("time (UTC)" in labels) == ("Grey bands: no data." in figures[name]), name
+        timed = "time (UTC)" in labels
+        assert timed == ("Grey bands: no data." in figures[name]), name
+        for svg in re.findall(r"<svg.*?</svg>", figures[name], re.DOTALL):
+            # The hatch of the band; beside time axes only the bars of training are hatched.
+            assert ("<pattern" in svg) == (timed or name == "train-test"), name
     assert html.count('<div class="note">6 days, 30 needed</div>') == 2
     headers = re.findall(r'<th scope="col">([^<]*)</th>', html[html.index(">Folds<") :])
     assert headers[:5] == ["fold", "test return", "test bps/day", "train bps/day", "chosen"]

@@ -8,6 +8,7 @@ raises what a callback raised, and takes the books when the engine has ended. It
 from __future__ import annotations
 
 import gc
+import importlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -110,6 +111,8 @@ def run_backtest(
     if `strict` for a range without rows of a type that the suite includes.
     """
     register_custom_data()
+    # The engine imports it when an actor is added: a second or more in which no Ctrl-C would be heard.
+    importlib.import_module("pandas")
     config = suite.config
     catalog = Catalog.open(config.catalog.path)
     replay = Replay(suite, catalog, start_ns, end_ns, config.time.warmup_ns, strict=strict)
@@ -206,6 +209,7 @@ def _feed(
     events = 0
     client = ClientId("BINANCE")
     for window in replay.windows(window_ns):
+        _raise_if_ended(control, window.start_ns)
         for batch, objects in delivery(window, decoders):
             engine.add_data(
                 objects, client_id=client if batch.is_custom else None, validate=False, sort=False

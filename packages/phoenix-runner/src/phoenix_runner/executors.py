@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import resource_tracker
 from typing import Any
 
 from phoenix_etl.cluster import dask_executor
@@ -52,7 +53,9 @@ class LocalWorkers(Executor):
             queue.SimpleQueue()
         )
         self._closing = threading.Event()
+        self._killing = threading.Event()
         self._pids: set[int] = set()
+        resource_tracker.ensure_running()  # a thread that started it would get its signals unblocked
         self._threads = [
             threading.Thread(target=self._serve, name=f"worker-{i}", daemon=True)
             for i in range(workers)
@@ -71,6 +74,7 @@ class LocalWorkers(Executor):
         """Let the workers end; with `cancel_futures` drop what waits and kill what runs."""
         self._closing.set()
         if cancel_futures:
+            self._killing.set()
             with contextlib.suppress(queue.Empty):
                 while (task := self._tasks.get_nowait()) is not None:
                     task[0].cancel()
@@ -84,6 +88,9 @@ class LocalWorkers(Executor):
                 thread.join()
 
     def _serve(self) -> None:
+        # Workers inherit what their thread blocks: a Ctrl-C of the terminal, which goes to all of its
+        # processes, would else end those that have not come to `_serve_the_parent` with a traceback.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         pool: ProcessPoolExecutor | None = None
         pid = 0
         while (task := self._tasks.get()) is not None:
@@ -96,6 +103,8 @@ class LocalWorkers(Executor):
                         pool = _one_process()
                         pid = pool.submit(os.getpid).result()
                         self._pids.add(pid)
+                    if self._killing.is_set():  # it came up after the others were killed
+                        os.kill(pid, signal.SIGKILL)
                     future.set_result(pool.submit(fn, *args, **kwargs).result())
                 except BrokenProcessPool:
                     self._pids.discard(pid)
