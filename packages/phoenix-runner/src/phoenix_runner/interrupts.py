@@ -49,4 +49,4 @@ def stop_on_signal(control: RunControl) -> Iterator[None]:
 
 def _say_what_is_waited_for() -> None:
     message = "phoenix: stopping once the event at hand is done; Ctrl-C again ends it at once"
-    print(message, file=sys.stderr, flush=True)
+    sys.stderr.write(f"{message}\n")
