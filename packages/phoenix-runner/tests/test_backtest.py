@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from decimal import Decimal
 from pathlib import Path
@@ -11,6 +13,7 @@ import pyarrow.compute as pc
 import pytest
 from phoenix_runner.backtest import RunResult, run_backtest
 from phoenix_runner.errors import InterruptedRunError
+from phoenix_runner.interrupts import PATIENCE_SECONDS
 from phoenix_runner.suite import suite_from
 from phoenix_strategies.errors import CallbackError
 from probe_strategies import Probe
@@ -72,6 +75,23 @@ def test_ctrl_c_ends_the_run_within_a_second(tmp_path: Path) -> None:
     assert caught.value.exit_code == 130
     assert len(Probe.log) == 1000
     assert time.monotonic() - Probe.interrupted_at < 1
+
+
+def test_a_second_ctrl_c_ends_a_callback_that_does_not_return(
+    quotes: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def forever(_probe: Probe) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        deadline = time.monotonic() + PATIENCE_SECONDS + 0.5
+        while time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+        pytest.fail("the second Ctrl-C was not heard")
+
+    monkeypatch.setattr(Probe, "act", forever)
+    with pytest.raises(InterruptedRunError, match="nothing was written"):
+        run_probe(quotes, {})
+    assert capsys.readouterr().err.endswith("Ctrl-C again ends it at once\n")
 
 
 def test_warm_up_is_fed_but_neither_trades_nor_counts(quotes: Path) -> None:

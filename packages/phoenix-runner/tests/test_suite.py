@@ -339,3 +339,26 @@ SUITES = [
 def test_every_suite_of_the_repository_loads(suite: Path) -> None:
     loaded = load_suite(suite)
     assert loaded.config.output.suite_name != "suite"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("data_types=lambda settings: 'Bar'", "data_types of own must give its answer"),
+        ("estimators=lambda settings: None", "estimators of own must give its answer"),
+        ("longest_holding_ns=lambda settings: settings.hours", "has no attribute 'hours'"),
+    ],
+)
+def test_what_a_spec_of_ones_own_answers_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, said: str
+) -> None:
+    name = f"own_answers_{abs(hash(answer))}"
+    (tmp_path / f"{name}.py").write_text(
+        "import dataclasses\nfrom phoenix_strategies import registry\n"
+        f"SPEC = dataclasses.replace(registry.find('ema_cross'), name='own', {answer})\n",
+        "utf-8",
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    message = refused(tmp_path, BARS, f"strategy.name={name}:SPEC")
+    assert "at $.strategy.name: " in message
+    assert said in message

@@ -64,7 +64,8 @@ def parse(text: str) -> Plan:
          "plan.yaml:1: could not determine a constructor"),
         ("name: a\x00\n", "plan.yaml: not YAML"),
         (f"name: a\ncount: {'9' * 5000}\n", "plan.yaml: not YAML"),
-        ("name: a\nlegs: &x\n- *x\n", "plan.yaml"),
+        ("name: a\nlegs: &x\n- *x\n", "plan.yaml:2: an alias must not contain itself"),
+        ("name: a\nmain: &m\n  symbol: *m\n", "plan.yaml:2: an alias must not contain itself"),
         ("", "plan.yaml: at $: key 'name' is missing"),
     ],
 )  # fmt: skip
@@ -74,6 +75,15 @@ def test_an_error_says_where_and_what_to_write(text: str, said: str) -> None:
     assert str(caught.value).startswith(said)
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def test_aliases_that_grow_beyond_all_use_are_refused_before_they_do() -> None:
+    grown = "".join(f"  - &l{i} [{', '.join([f'*l{i - 1}'] * 9)}]\n" for i in range(1, 30))
+    with pytest.raises(
+        ConfigError, match=r"plan.yaml:\d+: aliases must stand for at most 1,000,000"
+    ):
+        parse(f"name: a\nlegs:\n  - &l0 [x]\n{grown}")
+    assert parse("name: &n a\nrates: &r {a: 1}\nmode: maker\n").name == "a"
 
 
 def test_only_true_and_false_are_booleans() -> None:

@@ -2,18 +2,22 @@
 
 While the engine runs Python sees a signal only when a callback does; the recorder's minute timer and
 the strategies' own callbacks see to that. The first Ctrl-C asks the run to end, a second one ends
-the program at once.
+the program at once. Where a callback does not return, that is said, for only the second one ends it.
 """
 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from phoenix_strategies.run_control import RunControl
+
+PATIENCE_SECONDS = 1.0
+"""How long a run may take to end before the user hears why it has not."""
 
 
 @contextmanager
@@ -30,10 +34,19 @@ def stop_on_signal(control: RunControl) -> Iterator[None]:
                 previous(number, frame)
             raise KeyboardInterrupt
         control.stop()
+        hint.start()
 
+    hint = threading.Timer(PATIENCE_SECONDS, _say_what_is_waited_for)
+    hint.daemon = True
     before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
+        hint.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _say_what_is_waited_for() -> None:
+    message = "phoenix: stopping once the event at hand is done; Ctrl-C again ends it at once"
+    sys.stderr.write(f"{message}\n")

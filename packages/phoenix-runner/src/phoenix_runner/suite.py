@@ -174,6 +174,7 @@ def _checked(config: SuiteConfig, source: str) -> Suite:
             f"must be one of universe.instrument_ids (was {settings.instrument_id!r})",
         )
     include = set(config.data.include)
+    _check_answers(spec, settings, refuse)
     if missing := sorted(spec.data_types(settings) - include):
         raise refuse(
             "data.include",
@@ -188,6 +189,24 @@ def _checked(config: SuiteConfig, source: str) -> Suite:
     suite = Suite(config=config, spec=spec, settings=settings, instruments=instruments)
     _check_lots(suite, refuse)
     return suite
+
+
+def _check_answers(spec: StrategySpec, settings: StrategySettings, refuse: Any) -> None:
+    """A spec of the user's own may raise or answer anything."""
+    for part, type_ in (
+        ("data_types", frozenset[str]),
+        ("posts_limit_orders", bool),
+        ("estimators", dict[str, int]),
+        ("longest_holding_ns", int),
+    ):
+        try:
+            msgspec.convert(getattr(spec, part)(settings), type_)
+        except Exception as error:
+            raise refuse(
+                "strategy.name",
+                f"{part} of {spec.name} must give its answer for these settings "
+                f"({type(error).__name__}: {error})",
+            ) from error
 
 
 def _instruments(config: SuiteConfig, refuse: Any) -> dict[str, InstrumentSpec]:

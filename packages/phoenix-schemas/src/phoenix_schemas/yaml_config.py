@@ -19,6 +19,9 @@ import yaml
 
 from phoenix_schemas.errors import ConfigError
 
+MOST_VALUES = 1_000_000
+"""Values of one file, aliases written out: far beyond any settings."""
+
 _PATH_PART = re.compile(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]")
 
 
@@ -98,6 +101,7 @@ def parse_yaml[T](text: str, type_: type[T], *, source: str) -> T:
     try:
         loader = _CoreLoader(text)  # a SafeLoader: it builds plain values only
         node = loader.get_single_node()
+        _require_finite(node)
         data = None if node is None else loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -107,6 +111,41 @@ def parse_yaml[T](text: str, type_: type[T], *, source: str) -> T:
         # ValueError: an integer of thousands of digits.
         raise ConfigError(f"{source}: not YAML ({' '.join(str(error).split())})") from None
     return _convert({} if data is None else data, type_, source, node)
+
+
+def _require_finite(node: yaml.Node | None) -> None:
+    """Raises MarkedYAMLError for aliases that contain themselves, or that grow beyond all use.
+
+    A short file of aliases to lists of aliases is as many values as the machine has memory for, as
+    soon as it is converted or shown.
+    """
+    sizes: dict[int, int] = {}
+    open_: set[int] = set()
+
+    def size(node: yaml.Node) -> int:
+        if not isinstance(node, yaml.CollectionNode):
+            return 1
+        if (known := sizes.get(id(node))) is not None:
+            return known
+        if id(node) in open_:
+            raise yaml.MarkedYAMLError(
+                problem="an alias must not contain itself", problem_mark=node.start_mark
+            )
+        open_.add(id(node))
+        total = 1
+        for item in node.value:
+            total += sum(map(size, item)) if isinstance(item, tuple) else size(item)
+        open_.remove(id(node))
+        if total > MOST_VALUES:
+            raise yaml.MarkedYAMLError(
+                problem=f"aliases must stand for at most {MOST_VALUES:,} values (was {total:,})",
+                problem_mark=node.start_mark,
+            )
+        sizes[id(node)] = total
+        return total
+
+    if node is not None:
+        size(node)
 
 
 def decode_config[T](data: Any, type_: type[T], *, source: str) -> T:

@@ -214,7 +214,9 @@ def _import_spec(name: str, module_name: str, attribute: str) -> StrategySpec:
             f"strategy {name!r} must be importable as module:attribute ({error}); is it installed?"
         )
         raise UnknownStrategyError(msg) from error
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # also one that would end the program, as sys.exit does
         msg = (
             f"strategy {name!r} must be importable, but its module raised {type(error).__name__}: "
             f"{error}"
@@ -223,4 +225,30 @@ def _import_spec(name: str, module_name: str, attribute: str) -> StrategySpec:
     if not isinstance(spec, StrategySpec):
         msg = f"strategy {name!r} must be a StrategySpec (was {type(spec).__name__})"
         raise UnknownStrategyError(msg)
+    _require_types(name, spec)
     return spec
+
+
+def _require_types(name: str, spec: StrategySpec) -> None:
+    """Raises UnknownStrategyError for a spec of a user's own whose parts are not what they must be."""
+    parts: dict[str, tuple[object, type]] = {
+        "settings_type": (spec.settings_type, StrategySettings),
+        "strategy_type": (spec.strategy_type, PhoenixStrategy),
+    }
+    for part, (found, base) in parts.items():
+        if not (isinstance(found, type) and issubclass(found, base)):
+            msg = f"{part} of {name!r} must be a subclass of {base.__name__} (was {found!r})"
+            raise UnknownStrategyError(msg)
+    given: object = spec.name
+    if not isinstance(given, str):
+        msg = f"name of {name!r} must be text (was {spec.name!r})"
+        raise UnknownStrategyError(msg)
+    for part in (
+        "data_types", "posts_limit_orders", "estimators", "algorithms", "longest_holding_ns",
+    ):  # fmt: skip
+        if not callable(getattr(spec, part)):
+            msg = (
+                f"{part} of {name!r} must be a function of the settings (was "
+                f"{getattr(spec, part)!r}); write lambda settings: ..."
+            )
+            raise UnknownStrategyError(msg)

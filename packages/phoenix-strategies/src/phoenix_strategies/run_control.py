@@ -107,8 +107,12 @@ class RunControl:
         )
 
     def fail(self, error: BaseException, where: str, ts_ns: int | None) -> None:
-        """Keep the first exception and silence every later callback."""
-        if self.error is None:
+        """Keep the first exception and silence every later callback.
+
+        A second Ctrl-C, which ends a callback that does not return, is the user's and no error.
+        """
+        asked = self.stop_requested and isinstance(error, KeyboardInterrupt)
+        if self.error is None and not asked:
             self.error = CallbackError(where, ts_ns, error)
         self.halted = True
 
