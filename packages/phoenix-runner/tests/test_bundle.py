@@ -27,7 +27,7 @@ from phoenix_runner.environment import deciding_code
 from phoenix_runner.errors import BundleError, NoDataError, RunnerError, StrategyFailedError
 from phoenix_runner.experiment import run_suite
 from phoenix_runner.suite import suite_from
-from small_catalog import BAR_TYPE, MINUTE, bar_rows, quote, suite_values, trade, write
+from small_catalog import BAR_TYPE, INSTRUMENT, MINUTE, bar_rows, quote, suite_values, trade, write
 
 FILES = {
     "account_report.csv", "bundle.sha256", "config_resolved.yaml", "environment.json",
@@ -69,6 +69,12 @@ def test_a_bundle_is_complete_and_says_what_it_is(root: Path) -> None:
     assert verify_bundle(done.folder) == digest(done.folder)
     assert pq.read_schema(done.folder / "equity.parquet").equals(EQUITY_SCHEMA)
     assert pq.read_schema(done.folder / "marks.parquet").equals(MARKS_SCHEMA)
+    seen = read_json(done.folder, "manifest_ref.json")
+    assert seen["catalog_digest"] == read_json(root, "manifest.json")["catalog_digest"]
+    assert seen["rows"] == {"Bar": {INSTRUMENT: 60}}
+    assert seen["ranges"] == {
+        "Bar": {INSTRUMENT: ["2024-01-28T00:00:59.999Z", "2024-01-28T00:59:59.999Z"]}
+    }
     decisions = pq.read_table(done.folder / "decision_trace.parquet").to_pylist()
     assert len(decisions) == 60 - 3  # one for each bar once the slow average is warm
     assert dict(decisions[0]["values"]).keys() == {"fast", "slow"}

@@ -192,6 +192,9 @@ def test_empty_windows_are_skipped_and_gaps_reported(tmp_path: Path) -> None:
     minutes = result.equity["ts_ns"].to_numpy()
     assert np.array_equal(minutes, np.arange(START, START + DAY + 1, MINUTE))
     assert result.rows == {"QuoteTick": {INSTRUMENT: 3}}
+    assert result.ranges == {
+        "QuoteTick": {INSTRUMENT: ["2024-01-28T07:00:00Z", "2024-01-28T15:00:00Z"]}
+    }
 
 
 def test_a_range_or_type_without_data_is_an_error_that_says_what_is_there(tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ class RunResult:
     refusals: dict[str, dict[str, int]]
     signal_figures: dict[str, dict[str, float]]
     rows: dict[str, dict[str, int]]
+    ranges: dict[str, dict[str, list[str]]]
     gaps: list[dict[str, str]]
     data_start_ns: int | None
     """First row of a market type, warm-up included."""
@@ -296,6 +297,7 @@ def _collect(
         refusals=refusals,
         signal_figures=dict(sorted(control.signal_figures.items())),
         rows=replay.rows(),
+        ranges=replay.ranges(),
         gaps=replay.gaps(),
         data_start_ns=replay.data_start_ns(),
         events=events,

@@ -27,7 +27,8 @@
   strategy's signal record, see `phoenix_schemas.signal_records`
 - `twap_parents.parquet`, if any: a row per parent order of the TWAP algorithm, the columns of
   `phoenix_strategies.twap_algorithm.TwapReport`
-- `manifest_ref.json`: `catalog_digest`, `rows` replayed by type and instrument, `gaps` in the data
+- `manifest_ref.json`: `catalog_digest`, `rows` replayed by type and instrument, `ranges` from the first
+  of them to the last, `gaps` in the data
 - `config_resolved.yaml`: the suite as run, every default written out, paths included
 - `environment.json`: Phoenix, NautilusTrader, Python and library versions, platform, git commit
 - `timing.json`: wall-clock facts: `started_utc, seconds, events_per_second`

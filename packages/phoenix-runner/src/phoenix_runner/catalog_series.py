@@ -117,6 +117,9 @@ class StoredSeries:
     catalog: Catalog
     files: list[StoredFile]
     rows: int = 0
+    first_ns: int | None = None
+    """Time of the first row that was read, and of the last."""
+    last_ns: int | None = None
     _groups: Iterator[tuple[str, pa.Table, NDArray[np.int64]]] | None = None
     _held: tuple[pa.Table, NDArray[np.int64]] | None = None
     _last_ns: int = field(default=-1)
@@ -142,6 +145,9 @@ class StoredSeries:
             first, last = np.searchsorted(times, (start_ns, end_ns))
             if last > first:
                 parts.append(table.slice(first, last - first))
+                self.last_ns = int(times[last - 1])
+                if self.first_ns is None:
+                    self.first_ns = int(times[first])
             if last < len(times):
                 self._held = table.slice(last), times[last:]
                 break

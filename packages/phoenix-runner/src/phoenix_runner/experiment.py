@@ -179,6 +179,7 @@ def run_files(
         {
             "catalog_digest": digest,
             "rows": result.rows,
+            "ranges": result.ranges,
             "gaps": result.gaps,
             "data_start_ns": result.data_start_ns,
         },

@@ -91,6 +91,18 @@ class Replay:
                 counts.setdefault(feed.type_name, {})[feed.instrument_id] = feed.series.rows
         return {name: dict(sorted(by_name.items())) for name, by_name in sorted(counts.items())}
 
+    def ranges(self) -> dict[str, dict[str, list[str]]]:
+        """Times of the first and the last row read so far, by type and instrument."""
+        found: dict[str, dict[str, list[str]]] = {}
+        for feed in self._feeds:
+            if not isinstance(feed, Feed):
+                continue
+            first_ns, last_ns = feed.series.first_ns, feed.series.last_ns
+            if first_ns is not None and last_ns is not None:
+                span = [format_utc(first_ns), format_utc(last_ns)]
+                found.setdefault(feed.type_name, {})[feed.instrument_id] = span
+        return {name: dict(sorted(by_name.items())) for name, by_name in sorted(found.items())}
+
     def gaps(self) -> list[dict[str, str]]:
         """Gaps of the market types that were read: from the last row before to the next after."""
         return [
