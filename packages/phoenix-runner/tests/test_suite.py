@@ -187,10 +187,10 @@ def test_a_suite_without_a_strategy_runs_ema_cross(tmp_path: Path) -> None:
          "parameters must have each value of strategy.config.fast_bars once (was 5 twice)"),
         ("trade_size: 10", "trade_size: NaN", "trade_size must be > 0 (was NaN)"),
         ("trade_size: 10", "trade_size: Infinity", "trade_size must be > 0 (was Infinity)"),
-        ("name: ema_cross\n  config:\n    fast_bars: 10\n    trade_size: 10\nexecution:\n"
-         "  bar_execution: {spread_bps: 2}\n",
-         "name: liquidity_pressure\n  config: {trade_size: sNaN}\n"
-         "data: {include: [QuoteTick, Bar]}\n",
+        (("name: ema_cross\n  config:\n    fast_bars: 10\n    trade_size: 10\nexecution:\n"
+         "  bar_execution: {spread_bps: 2}\n"),
+         ("name: liquidity_pressure\n  config: {trade_size: sNaN}\n"
+         "data: {include: [QuoteTick, Bar]}\n"),
          "at $.strategy.config.trade_size: must be a number (was sNaN); 0.01 is typical"),
         ("path: data/catalog/binance", 'path: ""', ":3: at $.catalog.path: expected str of length >= 1"),
         ("funding: flat", 'funding: flat\noutput: {dir: "a\\0b"}',
