@@ -185,6 +185,26 @@ def test_a_suite_without_a_strategy_runs_ema_cross(tmp_path: Path) -> None:
         ("funding: flat", ("funding: flat\nmode: {kind: sweep, search: {parameters: "
          "{strategy.config.fast_bars: [5, 10, 5]}}}"),
          "parameters must have each value of strategy.config.fast_bars once (was 5 twice)"),
+        ("trade_size: 10", "trade_size: NaN", "trade_size must be > 0 (was NaN)"),
+        ("trade_size: 10", "trade_size: Infinity", "trade_size must be > 0 (was Infinity)"),
+        (("name: ema_cross\n  config:\n    fast_bars: 10\n    trade_size: 10\nexecution:\n"
+         "  bar_execution: {spread_bps: 2}\n"),
+         ("name: liquidity_pressure\n  config: {trade_size: sNaN}\n"
+         "data: {include: [QuoteTick, Bar]}\n"),
+         "at $.strategy.config.trade_size: must be a number (was sNaN); 0.01 is typical"),
+        ("path: data/catalog/binance", 'path: ""', ":3: at $.catalog.path: expected str of length >= 1"),
+        ("funding: flat", 'funding: flat\noutput: {dir: "a\\0b"}',
+         ":18: at $.output.dir: expected str matching regex"),
+        ("{spread_bps: 2}", "{spread_bps: 20000}", "expected float <= 1000.0, was 20000"),
+        ("  bar_execution: {spread_bps: 2}",
+         "  bar_execution: {spread_bps: 2}\n  latency: {insert_ms: 9223372036854775807}",
+         "at $.execution.latency.insert_ms: expected int <= 86400000"),
+        ("funding: flat", "funding: {mode: flat, flat_rate: 1e-40}",
+         "flat_rate must have at most 16 decimals (was 1E-40)"),
+        ('"2024-03-01"', '"2262-01-01"', ":9: at $.time.end_utc: end_utc must be at most 20 years"),
+        ('end_utc: "2024-03-01"', 'end_utc: "2024-03-01"\n  warmup: 99999999d',
+         ":10: at $.time.warmup: warmup must begin after 1970"),
+        ('"2024-02-01"', '"1969-02-01"', "must begin after 1970"),
         ('schema_version: "1"', 'schema_version: "2"', "expected one of '1', was \"2\""),
     ],
 )  # fmt: skip

@@ -29,8 +29,13 @@ _DURATION = re.compile(r"(\d+)(ms|s|m|h|d)")
 _BALANCE = re.compile(r"\d+(?:\.\d+)? [A-Z0-9]+")
 
 Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
-Bps = Annotated[float, msgspec.Meta(ge=0.0)]
-Milliseconds = Annotated[int, msgspec.Meta(ge=0)]
+Bps = Annotated[float, msgspec.Meta(ge=0.0, le=1_000.0)]
+"""Up to a tenth of the price; what is assumed beyond that is a mistake of units."""
+Milliseconds = Annotated[int, msgspec.Meta(ge=0, le=NS_PER_DAY // NS_PER_MS)]
+PathText = Annotated[str, msgspec.Meta(min_length=1, pattern=r"^[^\0]*$")]
+LONGEST_YEARS = 20
+"""Perpetuals of Binance exist since 2019, and each minute of a range costs, also without data."""
+
 DataType = Literal[
     "QuoteTick",
     "TradeTick",
@@ -81,7 +86,7 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class CatalogSection(Section, frozen=True, kw_only=True):
     """Where the data are."""
 
-    path: str
+    path: PathText
     manifest_path: str | None = None
     """Default: `manifest.json` in the catalog."""
     instrument_specs_path: str | None = None
@@ -91,7 +96,7 @@ class CatalogSection(Section, frozen=True, kw_only=True):
 class OutputSection(Section, frozen=True, kw_only=True):
     """Where the bundle goes; nothing here changes a result."""
 
-    dir: str = "runs"
+    dir: PathText = "runs"
     suite_name: str = "suite"
     overwrite: bool = False
     """Run again although this very experiment is finished, and replace it."""
@@ -169,6 +174,16 @@ class TimeSection(Section, frozen=True, kw_only=True):
         ):
             if ns % NS_PER_MINUTE:
                 raise ValueError(f"{name} must be whole minutes (was {getattr(self, name)})")
+        if self.warmup_ns > self.start_ns:
+            raise ValueError(
+                f"warmup must begin after 1970 (was {self.warmup} before {self.start_utc}); 2h is "
+                "typical"
+            )
+        if self.end_ns - self.start_ns + self.warmup_ns > LONGEST_YEARS * 366 * NS_PER_DAY:
+            raise ValueError(
+                f"end_utc must be at most {LONGEST_YEARS} years after the start of the warm-up (was "
+                f"{self.start_utc} to {self.end_utc}, warmup {self.warmup})"
+            )
 
     @property
     def start_ns(self) -> int:
@@ -293,6 +308,10 @@ HIGHEST_FUNDING = Decimal("0.05")
 """Nor does funding exceed a few percent an interval, either way."""
 
 
+RATE_DECIMALS = 16
+"""More than any venue states, and as many as the engine's decimals hold beside whole digits."""
+
+
 class FeesSection(Section, frozen=True, kw_only=True):
     """What trading costs: the instrument's spec, a tier of the venue, or rates of your own."""
 
@@ -406,6 +425,12 @@ class FundingSection(Section, frozen=True, kw_only=True):
                     raise ValueError(
                         f"{name} must go with mode: flat (was {self.mode}, which does not use it)"
                     )
+        exponent = self.flat_rate.as_tuple().exponent
+        if isinstance(exponent, int) and exponent < -RATE_DECIMALS:
+            raise ValueError(
+                f"flat_rate must have at most {RATE_DECIMALS} decimals (was {self.flat_rate}); 0.0001 "
+                "is typical"
+            )
         if not (self.flat_rate.is_finite() and abs(self.flat_rate) < HIGHEST_FUNDING):
             raise ValueError(
                 f"flat_rate must be a fraction of notional within {HIGHEST_FUNDING} either way (was "

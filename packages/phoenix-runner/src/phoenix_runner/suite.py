@@ -276,6 +276,10 @@ def _check_lots(suite: Suite, refuse: Any) -> None:
     wanted = getattr(suite.settings, "trade_size", None)
     if not isinstance(wanted, Decimal):
         return
+    if not wanted.is_finite():
+        raise refuse(
+            "strategy.config.trade_size", f"must be a number (was {wanted}); 0.01 is typical"
+        )
     for name in suite.traded:
         spec = suite.instruments[name]
         smallest = max(spec.size_increment, spec.min_quantity)

@@ -41,7 +41,7 @@ class EmaCrossSettings(StrategySettings, frozen=True, kw_only=True):
             raise ValueError(
                 f"slow_bars must be > fast_bars = {self.fast_bars} (was {self.slow_bars})"
             )
-        if self.trade_size <= 0:
+        if not (self.trade_size.is_finite() and self.trade_size > 0):
             raise ValueError(f"trade_size must be > 0 (was {self.trade_size}); typical 0.01")
 
     def bar_type_for(self, instrument_id: str) -> str:
