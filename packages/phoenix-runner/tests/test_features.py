@@ -140,14 +140,20 @@ def test_a_study_that_cannot_judge_says_so(root: Path) -> None:
     html = (folder / "report.html").read_text("utf-8")
     assert "Nothing can be judged" in html
     assert "beyond chance" not in html
+    assert "No intervals: too few blocks of 90 days" in html
+    text = decay_table(study)
+    assert "rank IC, not judged\n" in text
+    for said in (html, text):
+        assert "0 comparisons" not in said
     # Judged, and nothing found, is another matter.
     rng = np.random.default_rng(6)
     ts = MINUTE * np.arange(2000)
     mid = 100 + rng.normal(size=2000).cumsum() * 0.01
     noise = decay(ts, rng.normal(size=2000), ts, mid, seed=0, draws=200)
     flat = decay(ts, np.ones(2000), ts, mid, seed=0, draws=200)
-    said = decay_verdict(DecayStudy({"noise": noise, "flat": flat}, family([noise, flat])))
-    assert said.endswith("beyond chance (3 comparisons)")
+    judged = DecayStudy({"noise": noise, "flat": flat}, family([noise, flat]))
+    assert decay_verdict(judged).endswith("beyond chance (3 comparisons)")
+    assert "interval of this row alone; * stands out among all 3 comp" in decay_table(judged)
     said = decay_verdict(DecayStudy({"flat": flat}, family([flat])))
     assert said.endswith("or the moves after them, do not vary")
 
@@ -193,7 +199,6 @@ def test_the_terminal_has_a_row_per_signal(root: Path) -> None:
         for row in study.found[name].rows[:2]:
             assert f"{row.rank_ic.value:+.3f}" in line
     assert "next 1m" in text
-    assert "of this row alone" in text
     assert "8 rows in the report" in text
     assert len(text.splitlines()) < 8
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import html
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from phoenix_runner.errors import SuiteError
 from phoenix_runner.executors import Inline
 from phoenix_runner.experiment import run_suite
 from phoenix_runner.modes import draw_report
+from phoenix_runner.report.wording import money
 from phoenix_runner.suite import Suite, suite_from
 from phoenix_runner.terminal import describe
-from phoenix_runner.variant_report import surface
+from phoenix_runner.variant_report import _sentences, surface
 from phoenix_runner.variants import run_variants, variants_of
 from small_catalog import BAR_TYPE, bar_rows, quote, suite_values, write
 
@@ -66,6 +68,9 @@ def test_a_sweep_is_the_runs_it_names_and_draws_their_surface(root: Path) -> Non
     page = (folder / "report.html").read_text("utf-8")
     assert "slow_bars" in page
     assert "How much of that is luck cannot be said: 1 day, 30 needed." in page
+    for part in ("gross", "fees", "spread", "funding"):  # what makes up the net of a row
+        assert money(best[part], sign=True) in page
+    assert re.findall(r"<th[^>]*>(funding)</th>", page)
     (folder / "report.html").unlink()
     draw_report(folder)
     assert (folder / "report.html").read_text("utf-8") == page
@@ -76,7 +81,10 @@ def test_costs_change_one_assumption_at_a_time(root: Path, monkeypatch: pytest.M
     suite = suite_over(root, {
         "kind": "costs", "fee_tiers": ["VIP0"], "spreads_bps": [0.0, 10.0], "slippages_bps": [5.0],
     })  # fmt: skip
-    rows = {r["variant"]: r for r in table_of(run_variants(suite, Inline()).folder)}
+    done = run_variants(suite, Inline())
+    # No assumption about costs is a choice: nothing was tried beside the suite as written.
+    assert done.summary["inference_of_best"]["trials"] == 1
+    rows = {r["variant"]: r for r in table_of(done.folder)}
     assert list(rows) == ["as written", "fees VIP0", "no fees", "spread 0 bps", "spread 10 bps",
                           "slippage 5 bps"]  # fmt: skip
     base = rows["as written"]
@@ -90,6 +98,34 @@ def test_costs_change_one_assumption_at_a_time(root: Path, monkeypatch: pytest.M
     assert Decimal(rows["spread 10 bps"]["spread"]) < Decimal(rows["spread 0 bps"]["spread"])
     # Half of a spread of 10 bps is paid, of slippage the whole.
     assert rows["slippage 5 bps"]["spread"] == rows["spread 10 bps"]["spread"]
+
+
+def test_what_a_sweep_says_of_luck_is_no_probability_of_skill() -> None:
+    summary = {
+        "mode": "sweep", "best": "fast_bars=1", "net": "5", "currency": "USDT", "variants": [],
+        "inference_of_best": {"deflated": 0.25, "observations": 44, "trials": 3},
+    }  # fmt: skip
+    best, *_ = _sentences(summary)
+    assert best.replace("\N{NO-BREAK SPACE}", " ").endswith(
+        "The best of 3 worthless sets would show less than its Sharpe ratio in 25 % of samples this "
+        "long (DSR)."
+    )
+
+
+def test_cost_assumptions_that_the_market_does_not_have_are_refused(root: Path) -> None:
+    for key in ("insert_latencies_ms", "prob_slippages"):
+        with pytest.raises(
+            SuiteError, match=rf"mode.{key} must go with a suite of quotes \(was \[1\D"
+        ):
+            variants_of(suite_over(root, {"kind": "costs", key: [1]}))
+    quotes = suite_over(
+        root, {"kind": "costs", "spreads_bps": [3.0]}, data={"include": ["QuoteTick"]}, execution={},
+        strategy={"name": "probe_strategies:PROBE", "config": {"buy_at": 5, "sell_at": 9}},
+    )  # fmt: skip
+    with pytest.raises(
+        SuiteError, match=r"must go with a suite without quotes .* mode.prob_slippages$"
+    ):
+        variants_of(quotes)
 
 
 def test_a_cost_study_of_quotes_varies_latency_and_slippage(tmp_path: Path) -> None:

@@ -310,10 +310,15 @@ def decay_table(study: DecayStudy) -> str:
             *(_reach(ahead[h].rank_ic, study.family.beyond_chance(ahead[h])) for h in horizons),
         )
     limit = study.family
+    legend = (
+        f", ± {limit.confidence:.0%} interval of this row alone; * stands out among all "
+        f"{count(limit.comparisons, 'comparison')}"
+        if limit.comparisons
+        else ", not judged"
+    )
     return (
         _render(table)
-        + f"rank IC, ± {limit.confidence:.0%} interval of this row alone; * stands out among all "
-        f"{count(limit.comparisons, 'comparison')}\n"
+        + f"rank IC{legend}\n"
         + f"{study.rows} rows in the report: also linear IC, same signs, and moves before the signal\n"
     )
 

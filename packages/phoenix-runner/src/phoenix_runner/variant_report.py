@@ -24,12 +24,14 @@ from phoenix_runner.report.wording import (
     money,
     number,
     percent,
+    probability,
     too_few,
 )
 from phoenix_runner.report.writing import write_comparison
 from phoenix_runner.research.costs import cost_row
 
 MODES = frozenset({"sweep", "ablation", "costs"})
+PARTS = ("net", "gross", "fees", "spread", "funding")
 
 
 def draw_variants(folder: Path) -> Path:
@@ -84,8 +86,8 @@ def _sentences(summary: Mapping[str, Any]) -> list[str]:
         if few
         else ""
         if deflated is None
-        else f" The probability that its Sharpe ratio is above what the best of so many sets shows by "
-        f"luck is {percent(deflated, 0)}."
+        else f" The best of {found['trials']:,} worthless sets would show less than its Sharpe ratio "
+        f"in {probability(deflated)} of samples this long (DSR)."
     )
     left_out = msgspec.convert(summary.get("left_out", []), list[LeftOut])
     return [
@@ -113,18 +115,19 @@ def _sweep_sections(summary: Mapping[str, Any]) -> Sequence[Section]:
     table = Table(
         "Every set, best first",
         f"Money in {summary['currency']}." + (f" No Sharpe ratio: {few}." if few else ""),
-        ["set", "net", "gross", "fees", "spread", "Sharpe per day", "drawdown", "round trips"],
+        ["set", "net", "gross", "fees", "spread", "funding", "Sharpe per day", "drawdown",
+         "round trips"],
         [
             [
                 row["variant"],
-                *(money(row[k], sign=True) for k in ("net", "gross", "fees", "spread")),
+                *(money(row[k], sign=True) for k in PARTS),
                 earned(number(row["sharpe_daily"], 3), days),
                 percent(row["maximum_drawdown"]),
                 f"{row['round_trips']:,}",
             ]
             for row in rows
         ],
-    )
+    )  # fmt: skip
     left_out = msgspec.convert(summary.get("left_out", []), list[LeftOut])
     blocks = [table, left_out_table(left_out)] if left_out else [table]
     sections = [Section("Sets", "", blocks)]

@@ -102,6 +102,7 @@ def _cost_variants(suite: Suite, mode: CostsMode) -> list[Variant]:
     free = {"source": "rates", "maker": "0", "taker": "0"}
     found.append(Variant("no fees", {"execution.fees": free}))
     bars = suite.config.execution.bar_execution
+    _refuse_unused(mode, quotes=bars is None)
     if bars is None:
         found += [
             Variant(f"latency {ms} ms", {"execution.latency.insert_ms": ms})
@@ -121,6 +122,21 @@ def _cost_variants(suite: Suite, mode: CostsMode) -> list[Variant]:
             for bps in mode.slippages_bps
         ]
     return found
+
+
+OF_QUOTES = ("insert_latencies_ms", "prob_slippages")
+OF_BARS = ("spreads_bps", "slippages_bps")
+
+
+def _refuse_unused(mode: CostsMode, *, quotes: bool) -> None:
+    """Assumptions that this market does not have would only look as if they had been tried."""
+    used, unused = (OF_QUOTES, OF_BARS) if quotes else (OF_BARS, OF_QUOTES)
+    for key in unused:
+        if (value := getattr(mode, key)) != getattr(CostsMode(), key):
+            raise SuiteError(
+                f"mode.{key} must go with a suite {'without' if quotes else 'of'} quotes (was "
+                f"{list(value)}); this one varies mode.{used[0]} and mode.{used[1]}"
+            )
 
 
 def run_variants(
@@ -226,8 +242,8 @@ def _summary(
     best_summary = json.loads(found[best]["summary.json"])
     inference = infer(
         json.loads(found[best][DAILY])["returns"],
-        trials=len(rows),
-        trial_variance=float(ratios.var(ddof=1)) if len(rows) > 1 else 0.0,
+        trials=1 if costs else len(rows),
+        trial_variance=0.0 if costs or len(rows) < 2 else float(ratios.var(ddof=1)),
     )
     mode = suite.config.mode
     return {

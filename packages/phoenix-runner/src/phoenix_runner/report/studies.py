@@ -103,11 +103,18 @@ def decay_section(signal: str, found: Decay, limit: Family, *, confidence: float
             )
         )  # fmt: skip
     blocks = duration(rows[0].block_ns / 1e9)
+    judged = (
+        f"Intervals at {percent(confidence, 0)}, each of its row alone, from blocks of {blocks} drawn "
+        f"with replacement."
+        if any(r.rank_ic.low is not None for r in rows)
+        else f"No intervals: too few blocks of {blocks}, or nothing varies."
+    )
+    if limit.comparisons:
+        compared = count(limit.comparisons, "comparison")
+        judged += f" Stands out: among all {compared} of this study."
     table = Table(
         "Figures",
-        f"Intervals at {percent(confidence, 0)}, each of its row alone, from blocks of {blocks} drawn "
-        f"with replacement. Stands out: among all {count(limit.comparisons, 'comparison')} of this "
-        "study. Same sign: of signals that take both.",
+        f"{judged} Same sign: of signals that take both.",
         ["move", "horizon", "observations", "blocks", "rank IC", "stands out", "linear IC",
          "same sign"],
         [
