@@ -36,6 +36,9 @@ class Raising(PhoenixStrategy[RaisingSettings]):
         self.subscribe_mark_prices(self.instrument_id)
         self.subscribe_funding_rates(self.instrument_id)
         self.subscribe_custom("BinanceOiMetrics")
+        alert_ns = self.clock.timestamp_ns() + MINUTE_NS
+        own = lambda _event: self._here("alert_of_its_own")  # noqa: E731  a callback with no name
+        self.clock.set_time_alert_ns("its-own", alert_ns, callback=own)
         self.at("alarm", self.clock.timestamp_ns() + MINUTE_NS, lambda _e: self._here("at"))
         self.every("minute", MINUTE_NS, self.clock.timestamp_ns(), lambda _e: self._here("every"))
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 import pytest
+import yaml
 from phoenix_runner.backtest import RunResult, run_backtest
 from phoenix_runner.errors import InterruptedRunError
 from phoenix_runner.interrupts import PATIENCE_SECONDS
@@ -30,6 +31,8 @@ from small_catalog import (
     trade,
     write,
 )
+
+CONFIGS = Path(__file__).parents[3] / "configs"
 
 
 def run_probe(root: Path, config: dict[str, Any], **sections: Any) -> RunResult:
@@ -155,6 +158,38 @@ def test_or_stays_open_and_is_marked(quotes: Path) -> None:
 def test_fees_are_those_of_the_suite(quotes: Path, fees: dict[str, str], expected: str) -> None:
     result = run_probe(quotes, {"buy_at": 10}, execution={"fees": fees})
     assert Decimal(result.fills[0]["commission"]) == Decimal(expected)
+
+
+def test_each_instrument_pays_the_fees_of_its_own_specification(
+    quotes: Path, tmp_path: Path
+) -> None:
+    other = "AVAXUSDT-PERP.BINANCE"
+    rows = [quote(START + i * 10 * SECOND, "30.0000", "30.0100", "50") for i in range(360)]
+    write(quotes, "QuoteTick", rows, other, price_precision=4, size_precision=0)
+    packaged = yaml.safe_load((CONFIGS / "instrument_specs.yaml").read_text("utf-8"))
+
+    def paid(path: Path | None, taker: dict[str, str]) -> dict[str, Decimal]:
+        if path is not None:
+            for spec in packaged["instruments"]:
+                spec["taker_fee"] = taker.get(spec["instrument_id"], spec["taker_fee"])
+            path.write_text(yaml.safe_dump(packaged), "utf-8")
+        named = tmp_path / "named.yaml"
+        catalog = {"path": str(quotes)}
+        if path == named:
+            catalog["instrument_specs_path"] = str(named)
+        result = run_probe(
+            quotes, {"buy_at": 10, "quantity": "1"}, catalog=catalog,
+            universe={"instrument_ids": ["BTCUSDT-PERP.BINANCE", other]},
+        )  # fmt: skip
+        return {f["instrument_id"]: Decimal(f["commission"]) for f in result.fills[:2]}
+
+    btc = "BTCUSDT-PERP.BINANCE"
+    # 1 at 100.10 and 1 at 30.01: the packaged 4 bps, those beside the catalog, those that are named.
+    assert paid(None, {}) == {btc: Decimal("0.04004"), other: Decimal("0.012004")}
+    beside = paid(quotes / "instrument_specs.yaml", {other: "0.001"})
+    assert beside == {btc: Decimal("0.04004"), other: Decimal("0.03001")}
+    named = paid(tmp_path / "named.yaml", {btc: "0.002"})
+    assert named == {btc: Decimal("0.2002"), other: Decimal("0.03001")}
 
 
 def test_latency_moves_the_fill_to_the_market_of_its_arrival(quotes: Path) -> None:

@@ -157,6 +157,17 @@ def test_what_decides_the_result_decides_the_id(root: Path) -> None:
     assert experiment_id({"a": 1}) != experiment_id({"a": 2})
 
 
+def test_a_manifest_that_is_kept_elsewhere_names_the_data(root: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "kept.json"
+    kept.write_text(json.dumps({"catalog_digest": "2" * 64}), "utf-8")
+    beside = run(root).folder
+    done = run(root, catalog={"path": str(root), "manifest_path": str(kept)})
+    assert read_json(done.folder, "manifest_ref.json")["catalog_digest"] == "2" * 64
+    assert done.folder.name != beside.name
+    (root / "manifest.json").rename(kept)  # the same data under another name: the same experiment
+    assert run(root, catalog={"path": str(root), "manifest_path": str(kept)}).folder == beside
+
+
 def test_edited_code_is_another_experiment(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

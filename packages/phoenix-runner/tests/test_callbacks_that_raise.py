@@ -22,7 +22,8 @@ from small_catalog import (
 
 CALLBACKS = [
     "begin", "on_quote", "on_trade", "on_bar", "on_data", "on_mark_price", "on_funding_rate",
-    "on_order_initialized", "order_update OrderInitialized", "order_update OrderSubmitted",
+    "alert_of_its_own", "on_order_initialized", "order_update OrderInitialized",
+    "order_update OrderSubmitted",
     "order_update OrderFilled", "at", "every", "finish",
 ]  # fmt: skip
 

@@ -120,10 +120,22 @@ class FailsOnTimeEvent(Scripted):
         self.clock.set_time_alert_ns("alarm", START + 5 * SECOND)
 
 
+class FailsOnAnAlertOfItsOwn(Scripted):
+    def begin(self) -> None:
+        super().begin()
+        self.clock.set_time_alert_ns("alarm", START + 5 * SECOND, boom)
+
+
+class FailsOnATimerOfItsOwn(Scripted):
+    def begin(self) -> None:
+        super().begin()
+        self.clock.set_timer_ns("tick", SECOND, START, callback=boom)
+
+
 @pytest.mark.parametrize(
     "kind",
     [FailsInBegin, FailsInFinish, FailsOnOrder, FailsOnPosition, FailsOnTimer,
-     FailsOnRepeatingTimer, FailsOnTimeEvent],
+     FailsOnRepeatingTimer, FailsOnTimeEvent, FailsOnAnAlertOfItsOwn, FailsOnATimerOfItsOwn],
 )  # fmt: skip
 def test_every_kind_of_callback_is_guarded(kind: type[PhoenixStrategy[Any]]) -> None:
     control = RunControl()

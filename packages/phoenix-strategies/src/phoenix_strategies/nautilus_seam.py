@@ -27,9 +27,9 @@ What the seam does for it
 - **Guard.** The engine swallows exceptions, SystemExit and KeyboardInterrupt included. Every
   `on_*` method that a subclass defines is wrapped: the first exception goes to the run's
   [RunControl][phoenix_strategies.run_control.RunControl], the engine is shut down at that event,
-  later callbacks do nothing, and the runner raises it again. Time alerts are guarded too if they
-  are set with [at][GuardedCallbacks.at] and [every][GuardedCallbacks.every]; `clock.set_*` with a
-  callback of your own is not. Defining `on_start` or `on_stop` is a TypeError: use `begin` and
+  later callbacks do nothing, and the runner raises it again. Time alerts are guarded too, set with
+  [at][GuardedCallbacks.at] and [every][GuardedCallbacks.every] or with `clock.set_*` and a callback of
+  your own. Defining `on_start` or `on_stop` is a TypeError: use `begin` and
   `finish`.
 - **Warm-up.** Callbacks run from the first event; orders that open or increase a position leave
   only while `control.may_trade(now)`. `submit` returns None otherwise. So a policy should decide
@@ -124,6 +124,35 @@ def _guarded(name: str, function: Callback) -> Callback:
     return callback
 
 
+class GuardedClock:
+    """A component's clock, whose time alerts are guarded like its other callbacks."""
+
+    __slots__ = ("_clock", "_owner", "timestamp_ns")
+
+    def __init__(self, clock: Any, owner: GuardedCallbacks) -> None:
+        self._clock = clock
+        self._owner = owner
+        self.timestamp_ns: Callable[[], int] = clock.timestamp_ns  # asked for with every event
+
+    def __getattr__(self, name: str) -> Any:
+        member = getattr(self._clock, name)
+        if not callable(member):
+            return member
+
+        def with_guard(*args: Any, **options: Any) -> Any:
+            named = {key: self._guard(value) for key, value in options.items()}
+            return member(*map(self._guard, args), **named)
+
+        return with_guard
+
+    def _guard(self, argument: Any) -> Any:
+        if not callable(argument):
+            return argument
+        name = getattr(argument, "__name__", type(argument).__name__)
+        guarded = _guarded(name, lambda _self, event: argument(event))
+        return lambda event: guarded(self._owner, event)
+
+
 class GuardedCallbacks:
     """Mixin for Nautilus components: no exception of a callback is lost.
 
@@ -131,11 +160,21 @@ class GuardedCallbacks:
     """
 
     control: RunControl
-    clock: Any
     cache: Any
     is_running: Any
     on_order_event: Callable[[Any], None]
     _waiting_events: Sequence[Any] = ()
+    _guarded_clock: GuardedClock | None = None
+
+    @property
+    def clock(self) -> Any:
+        """The engine's clock for this component; what it calls back is guarded."""
+        if self._guarded_clock is None:
+            self._guarded_clock = GuardedClock(self._clock_of_engine(), self)
+        return self._guarded_clock
+
+    def _clock_of_engine(self) -> Any:
+        return super().clock  # type: ignore[misc]  # of the Nautilus component beside this mixin
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -151,7 +190,7 @@ class GuardedCallbacks:
         used then, not even its clock: it raises RuntimeError.
         """
         try:
-            _ = self.clock
+            _ = self._clock_of_engine()
         except RuntimeError:
             return True
         return False
@@ -187,16 +226,16 @@ class GuardedCallbacks:
     def at(self, name: str, ts_ns: int, callback: Callable[[TimeEvent], None]) -> None:
         """Call `callback` once at `ts_ns` (after data of the same nanosecond), guarded."""
         guarded = _guarded(name, lambda _self, event: callback(event))
-        self.clock.set_time_alert_ns(name, ts_ns, lambda event: guarded(self, event))
+        clock = self._clock_of_engine()
+        clock.set_time_alert_ns(name, ts_ns, lambda event: guarded(self, event))
 
     def every(
         self, name: str, interval_ns: int, start_ns: int, callback: Callable[[TimeEvent], None]
     ) -> None:
         """Call `callback` each `interval_ns`, first at `start_ns + interval_ns`, guarded."""
         guarded = _guarded(name, lambda _self, event: callback(event))
-        self.clock.set_timer_ns(
-            name, interval_ns, start_ns, None, lambda event: guarded(self, event)
-        )
+        clock = self._clock_of_engine()
+        clock.set_timer_ns(name, interval_ns, start_ns, None, lambda event: guarded(self, event))
 
     def in_silence(self, instrument_id: InstrumentId) -> bool:
         """Whether a market has been silent for so long that the data must have a gap."""
@@ -211,7 +250,7 @@ class GuardedCallbacks:
         """Make the engine look at the venue when a command sent now arrives there."""
         if latency_ns > 0:
             arrival = self.clock.timestamp_ns() + latency_ns
-            self.clock.set_time_alert_ns(f"arrival-{arrival}", arrival, _ignore)
+            self._clock_of_engine().set_time_alert_ns(f"arrival-{arrival}", arrival, _ignore)
 
 
 def _ignore(_event: TimeEvent) -> None:
