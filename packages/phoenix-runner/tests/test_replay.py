@@ -8,9 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from phoenix_runner.backtest import run_backtest
-from phoenix_runner.catalog_series import Catalog, CatalogOrderError, StoredSeries, init_times
+from phoenix_runner.catalog_series import (
+    Catalog,
+    CatalogError,
+    CatalogOrderError,
+    StoredSeries,
+    init_times,
+)
 from phoenix_runner.errors import NoDataError
 from phoenix_runner.replay import Replay
 from phoenix_runner.suite import suite_from
@@ -258,3 +266,52 @@ def test_trades_that_only_build_bars_stay_out_of_the_engine(tmp_path: Path) -> N
     assert types(execution={"trade_execution": True}) == with_trades
     listening = {"name": "probe_strategies:PROBE", "config": {"listen": ["TradeTick"]}}
     assert types(execution={}, strategy=listening) == with_trades
+
+
+def _damaged(path: Path, how: str) -> None:
+    table = pq.read_table(path)
+    if how == "cut short":
+        path.write_bytes(path.read_bytes()[:-20])
+    elif how == "other bytes":
+        content = bytearray(path.read_bytes())
+        content[100:400] = bytes(300)
+        path.write_bytes(bytes(content))
+    elif how == "empty":
+        path.write_bytes(b"")
+    elif how == "column":
+        pq.write_table(table.drop_columns(["bid_price"]), path)
+    elif how == "type":
+        sizes = table["bid_size"].cast(pa.float64())
+        pq.write_table(table.set_column(2, "bid_size", sizes), path)
+    else:
+        metadata = {**table.schema.metadata, b"price_precision": b"1"}
+        pq.write_table(table.replace_schema_metadata(metadata), path)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("cut short", "must be a readable Parquet file"),
+        ("other bytes", "must be a readable Parquet file"),
+        ("empty", "must be a readable Parquet file"),
+        ("column", "must have a column bid_price"),
+        ("type", "bid_size must be .*decimal128.*double"),
+        ("precision", r"price_precision must be 2, .* \(was 1\)"),
+    ],
+)
+def test_a_file_that_is_not_as_ingested_is_named(tmp_path: Path, how: str, said: str) -> None:
+    rows = [quote(START + i * SECOND, f"{100 + i % 7}.00", "108.00") for i in range(3000)]
+    write(tmp_path / "c", "QuoteTick", rows)
+    [path] = (tmp_path / "c").rglob("*.parquet")
+    _damaged(path, how)
+    suite = suite_from(
+        suite_values(
+            tmp_path / "c", data={"include": ["QuoteTick"]}, execution={},
+            strategy={"name": "probe_strategies:PROBE", "config": {}},
+        ),
+        source="test",
+    )  # fmt: skip
+    replay = Replay(suite, Catalog.open(str(tmp_path / "c")), START, START + HOUR)
+    with pytest.raises(CatalogError, match=said) as caught:
+        list(replay.windows())
+    assert str(caught.value).startswith(str(path))

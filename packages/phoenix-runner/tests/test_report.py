@@ -12,6 +12,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from phoenix_runner.fills import Fill
 from phoenix_runner.inference import ENOUGH_DAYS
 from phoenix_runner.report.bundle_files import ReportError, read_bundle
@@ -23,7 +24,7 @@ from phoenix_runner.report.charts import (
     refusals_chart,
     trades_chart,
 )
-from phoenix_runner.report.drawing import BLUE, VERMILION, thin
+from phoenix_runner.report.drawing import BLUE, VERMILION, thin, time_axis
 from phoenix_runner.report.page import Page, Section, Table, Verdict, render
 from phoenix_runner.report.single_run import skill_tiles
 from phoenix_runner.report.wording import (
@@ -109,6 +110,17 @@ def test_every_axis_is_labelled_with_its_unit(html: str) -> None:
         assert len(drawings) == 2, "one for wide screens, one for phones"
         for svg in drawings:
             assert set(labels) <= set(svg_texts(svg)), name
+
+
+@pytest.mark.parametrize("width", [3.4, 10.0])
+def test_a_time_axis_has_marks_whatever_its_range(width: float) -> None:
+    """A warning of matplotlib's, which would reach the user's terminal, is an error here."""
+    start = 1_709_683_200 * 10**9
+    for minutes in (1, 2, 119, 120, 121, 125, 150, 176, 720, 3_777, 43_200, 1_151_406):
+        axes = Figure(figsize=(width, 2.8)).add_subplot()
+        time_axis(axes, start, start + minutes * MINUTE)
+        low, high = axes.get_xlim()
+        assert sum(low <= mark <= high for mark in axes.get_xticks()) >= 2
 
 
 def test_gaps_are_shaded_on_every_time_axis(html: str) -> None:

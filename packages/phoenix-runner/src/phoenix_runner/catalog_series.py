@@ -22,6 +22,8 @@ from pyarrow import fs
 
 from phoenix_runner.errors import NoDataError, RunnerError
 
+INGEST_AGAIN = "verify the catalog with `phoenix-etl verify` and ingest that day again"
+
 
 class CatalogError(RunnerError):
     """A catalog cannot be reached or read."""
@@ -73,7 +75,11 @@ class Catalog:
         if self.filesystem.get_file_info(path).type != fs.FileType.File:
             return None
         with self.filesystem.open_input_stream(path) as stream:
-            return bytes(stream.read()).decode("utf-8")
+            content = bytes(stream.read())
+        try:
+            return content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise CatalogError(f"{path}: must be UTF-8 text ({error}); {INGEST_AGAIN}") from None
 
     def files(self, kind: CatalogType, identifier: str) -> list[StoredFile]:
         """Files of one type and identifier, in time order."""
@@ -116,6 +122,8 @@ class StoredSeries:
 
     catalog: Catalog
     files: list[StoredFile]
+    schema: pa.Schema | None = None
+    """Columns, types and precisions that each file must have; None asks for none."""
     rows: int = 0
     first_ns: int | None = None
     """Time of the first row that was read, and of the last."""
@@ -162,22 +170,50 @@ class StoredSeries:
         for file in self.files:
             if file.last_ns < start_ns:
                 continue
-            with self.catalog.filesystem.open_input_file(file.path) as source:
-                parquet = pq.ParquetFile(source)
-                column = parquet.schema_arrow.get_field_index("ts_init")
-                for index in range(parquet.num_row_groups):
-                    statistics = parquet.metadata.row_group(index).column(column).statistics
-                    known = statistics is not None and statistics.has_min_max
-                    if known and statistics.max_raw < start_ns:
-                        continue
-                    table = parquet.read_row_group(index, use_threads=False)
-                    if table.num_rows:
-                        yield file.path, table, init_times(table)
+            try:
+                with self.catalog.filesystem.open_input_file(file.path) as source:
+                    parquet = pq.ParquetFile(source)
+                    self._check_schema(file.path, parquet.schema_arrow)
+                    column = parquet.schema_arrow.get_field_index("ts_init")
+                    for index in range(parquet.num_row_groups):
+                        statistics = parquet.metadata.row_group(index).column(column).statistics
+                        known = statistics is not None and statistics.has_min_max
+                        if known and statistics.max_raw < start_ns:
+                            continue
+                        table = parquet.read_row_group(index, use_threads=False)
+                        if table.num_rows:
+                            yield file.path, table, init_times(table)
+            except (OSError, pa.ArrowException) as error:
+                raise _not_as_ingested(
+                    file.path, f"must be a readable Parquet file ({error})"
+                ) from None
+
+    def _check_schema(self, path: str, found: pa.Schema) -> None:
+        """What the engine is told of the rows is what the file says of itself."""
+        if self.schema is None:
+            return
+        for wanted in self.schema:
+            if wanted.name not in found.names:
+                raise _not_as_ingested(path, f"must have a column {wanted.name} (has none)")
+            own = found.field(wanted.name)
+            if own.type != wanted.type or own.nullable > wanted.nullable:
+                raise _not_as_ingested(path, f"{wanted.name} must be {wanted} (was {own})")
+        have = found.metadata or {}
+        for key, value in (self.schema.metadata or {}).items():
+            if key.endswith(b"_precision") and have.get(key) != value:
+                was = have[key].decode(errors="replace") if key in have else "absent"
+                raise CatalogError(
+                    f"{path}: {key.decode()} must be {value.decode()}, as the instrument's "
+                    f"specification says (was {was}); ingest with the specification that the run uses"
+                )
 
     def _check(self, path: str, times: NDArray[np.int64]) -> None:
         if times[0] < self._last_ns or bool(np.any(times[1:] < times[:-1])):
             raise CatalogOrderError(
-                f"{path}: ts_init must not decrease (rows out of order); verify the catalog with "
-                "`phoenix-etl verify` and ingest that day again"
+                f"{path}: ts_init must not decrease (rows out of order); {INGEST_AGAIN}"
             )
         self._last_ns = int(times[-1])
+
+
+def _not_as_ingested(path: str, rule: str) -> CatalogError:
+    return CatalogError(f"{path}: {rule}; {INGEST_AGAIN}")

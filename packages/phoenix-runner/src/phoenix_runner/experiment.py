@@ -82,7 +82,8 @@ def _manifest(suite: Suite) -> dict[str, Any]:
         )
     try:
         manifest: dict[str, Any] = json.loads(text)
-        _ = manifest["catalog_digest"]
+        if not isinstance(manifest["catalog_digest"], str):
+            raise TypeError
     except (ValueError, KeyError, TypeError):
         raise RunnerError(
             f"{where}: must be the manifest of an ingest (no catalog_digest in it)"

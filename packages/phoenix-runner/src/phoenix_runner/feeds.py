@@ -162,7 +162,8 @@ def _stored(
     instrument_id = spec.instrument_id
     is_bar = type_name == "Bar"
     identifier = f"{instrument_id}-1-MINUTE-LAST-EXTERNAL" if is_bar else instrument_id
-    series = StoredSeries(catalog, catalog.files(kind, identifier))
+    schema = kind.schema(identifier, spec.price_precision, spec.size_precision)
+    series = StoredSeries(catalog, catalog.files(kind, identifier), schema)
     if strict and not series.overlaps(start_ns, end_ns):
         raise NoDataError(_nothing(catalog, type_name, identifier, series, start_ns, end_ns))
     gaps = GapFinder(GAP_NS[type_name], start_ns) if type_name in GAP_NS else None

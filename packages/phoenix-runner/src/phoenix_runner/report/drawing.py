@@ -83,8 +83,9 @@ def draw(
 def time_axis(axes: Axes, start_ns: int, end_ns: int) -> None:
     """Label x as UTC time over [start_ns, end_ns); values are days since 1970 ([to_days][])."""
     narrow = axes.get_figure().get_figwidth() < 4  # type: ignore[union-attr]
-    ticks = 5 if narrow else 9
-    locator = AutoDateLocator(tz="UTC", minticks=3, maxticks=ticks)  # type: ignore[no-untyped-call]
+    # At least 3 of at most 5 cannot be met by some ranges, as of two hours; matplotlib warns then.
+    least, most = (2, 5) if narrow else (3, 9)
+    locator = AutoDateLocator(tz="UTC", minticks=least, maxticks=most)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     formatter = ConciseDateFormatter(locator, tz="UTC")  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_formatter(formatter)
