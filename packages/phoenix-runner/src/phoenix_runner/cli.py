@@ -45,7 +45,12 @@ EXECUTION = (
     click.option("--scheduler", help="Dask scheduler, as tcp://host:8786."),
 )  # fmt: skip
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, *FULL})
+REFUSED = frozenset(
+    {
+        errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
+        errno.ELOOP, *FULL,
+    }
+)  # fmt: skip
 """What an operating system says of files that it will not write: no defect of ours."""
 
 
