@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from decimal import Decimal
 from pathlib import Path
@@ -27,6 +28,7 @@ from phoenix_runner.environment import deciding_code
 from phoenix_runner.errors import BundleError, NoDataError, RunnerError, StrategyFailedError
 from phoenix_runner.experiment import run_suite
 from phoenix_runner.suite import suite_from
+from phoenix_runner.terminal import list_runs
 from small_catalog import BAR_TYPE, INSTRUMENT, MINUTE, bar_rows, quote, suite_values, trade, write
 
 FILES = {
@@ -281,3 +283,43 @@ def test_an_unknown_market_is_not_hidden_by_an_open_position(tmp_path: Path) -> 
     )  # fmt: skip
     assert done.summary["open_positions"] == {"BTCUSDT-PERP.BINANCE": "0.1"}
     assert float(done.summary["residual"]) == 0
+
+
+def test_two_processes_that_finish_one_experiment_leave_one_bundle(tmp_path: Path) -> None:
+    final = tmp_path / "runs" / "abc"
+    with BundleWriter(final) as one, BundleWriter(final) as two:
+        two.folder = final.parent / ".abc.another-process.partial"
+        two.folder.mkdir()
+        for writer, name in ((one, b"first"), (two, b"second")):
+            writer.write({"summary.json": b"{}", "timing.json": name})
+        assert one.publish() == two.publish()
+    assert (final / "timing.json").read_bytes() == b"first"
+    assert [path.name for path in final.parent.iterdir()] == ["abc"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("summary.json", b"[]", "summary.json: must be a JSON object (was list)"),
+        ("summary.json", b"{}", "summary.json: must have strategy, instrument_ids"),
+        ("timing.json", b"[1]", "timing.json: must be a JSON object (was list)"),
+    ],
+)
+def test_the_list_of_runs_names_a_file_that_someone_changed(
+    root: Path, name: str, content: bytes, said: str
+) -> None:
+    done = run(root)
+    (done.folder / name).write_bytes(content)
+    with pytest.raises(BundleError, match=re.escape(said)):
+        list_runs(finished_runs(done.folder.parent))
+
+
+def test_files_that_are_no_results_hide_no_other_run(root: Path) -> None:
+    done = run(root)
+    other = done.folder.with_name("other")
+    shutil.copytree(done.folder, other)
+    (other / "timing.json").write_bytes(b"{")
+    (other / "bundle.sha256").write_bytes(b"\xff")
+    assert find_run(done.folder.name, done.folder.parent) == done.folder
+    with pytest.raises(BundleError, match="files must be as the run left them"):
+        verify_bundle(other)

@@ -234,6 +234,15 @@ def test_costs_of_a_suite_of_another_mode_take_settings_of_the_study(
     ]  # fmt: skip
 
 
+def test_a_name_too_long_for_a_file_is_no_defect(
+    suite: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for key in ("output.dir", "catalog.path"):
+        code, out, err = phoenix(capsys, "run", suite, "--set", f"{key}={'d' * 300}")
+        assert (code, out, err.count("\n")) == (1, "", 1)
+        assert err.endswith("must be writable (File name too long); choose another place\n")
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_runs_that_were_changed_are_not_compared(
     suite: Path, capsys: pytest.CaptureFixture[str]

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from phoenix_runner.fills import Attribution
+from phoenix_runner.metrics import DAY_NS
 from phoenix_runner.report.comparison import (
     ComparisonError,
+    _grown,
     comparison_page,
     read_contender,
 )
@@ -54,6 +56,23 @@ def labels_of(html: str) -> dict[str, set[str]]:
             r'<figure class="[^"]*" id="([^"]+)">(.*?)</figure>', html, re.DOTALL
         )
     }
+
+
+def test_a_curve_ends_where_days_are_absent_and_goes_on_from_there(
+    folders: dict[str, Path],
+) -> None:
+    run = read_contender("run", folders["EMA cross"])
+    day_ns = run.daily.day_ns[[0, 1, 4]]  # nothing on the third and the fourth day
+    returns = np.array([0.5, -0.5, 1.0])
+    run = replace(
+        run, start_ns=int(day_ns[0]), daily=replace(run.daily, day_ns=day_ns, returns=returns)
+    )
+    x, grown = _grown(run)
+    first = day_ns[0] / DAY_NS
+    assert (x - first).tolist() == [0, 1, 2, 4, 4, 5]
+    assert grown[:3].tolist() == [0, 0.5, -0.25]
+    assert np.isnan(grown[3])
+    assert grown[4:].tolist() == [-0.25, 0.5]
 
 
 def test_the_best_is_deflated_by_everything_that_was_tried(

@@ -176,9 +176,11 @@ class BundleWriter:
         self.final = final
         # Not visible as a run, on the same file system, and apart from other processes.
         self.folder = final.parent / f".{final.name}.{os.getpid()}.partial"
+        self._replaces = False
 
     def __enter__(self) -> Self:
         try:
+            self._replaces = self.final.exists()
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
         except OSError as error:
@@ -203,9 +205,14 @@ class BundleWriter:
         digest = bundle_hash(self.folder)
         self.write({HASH_FILE: f"{digest}\n".encode()})
         retired = self.folder.with_suffix(".retired")
-        if self.final.exists():
+        if self._replaces and self.final.exists():
             self.final.rename(retired)
-        self.folder.rename(self.final)
+        try:
+            self.folder.rename(self.final)
+        except OSError:
+            if not is_finished(self.final):
+                raise
+            # Another process finished the same experiment meanwhile: its bundle stays.
         shutil.rmtree(retired, ignore_errors=True)
         return digest
 
@@ -235,7 +242,7 @@ def verify_bundle(folder: Path) -> str:
             f"{folder}: must be the folder of a finished run (no {HASH_FILE} or summary.json); "
             "list them with `phoenix runs`"
         )
-    claimed = (folder / HASH_FILE).read_text(encoding="utf-8").strip()
+    claimed = (folder / HASH_FILE).read_text(encoding="utf-8", errors="replace").strip()
     found = bundle_hash(folder)
     if found != claimed:
         raise BundleError(
@@ -248,9 +255,13 @@ def verify_bundle(folder: Path) -> str:
 def read_json(folder: Path, name: str) -> dict[str, Any]:
     """A JSON file of a bundle."""
     try:
-        value: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf-8"))
+        value = json.loads((folder / name).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BundleError(f"{folder / name}: must be a readable JSON file ({error})") from None
+    if not isinstance(value, dict):
+        raise BundleError(
+            f"{folder / name}: must be a JSON object (was {type(value).__name__}); run the suite again"
+        )
     return value
 
 
@@ -296,8 +307,10 @@ def finished_runs(root: Path) -> list[Path]:
         return []
 
     def started(folder: Path) -> str:
-        timing = folder / "timing.json"
-        return str(read_json(folder, "timing.json").get("started_utc")) if timing.exists() else ""
+        try:
+            return str(read_json(folder, "timing.json").get("started_utc"))
+        except BundleError:  # it decides nothing but the order, and must not hide the others
+            return ""
 
     runs = [p for p in root.iterdir() if not p.name.startswith(".") and is_finished(p)]
     return sorted(runs, key=lambda p: (started(p), p.name), reverse=True)

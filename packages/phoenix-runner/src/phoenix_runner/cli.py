@@ -21,7 +21,12 @@ from phoenix_runner.command_options import JSON, QUIET, RUNS_DIR, SET, print_jso
 from phoenix_runner.suite_commands import published
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, *FULL})
+REFUSED = frozenset(
+    {
+        errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
+        errno.ELOOP, *FULL,
+    }
+)  # fmt: skip
 """What an operating system says of files that it will not write: no defect of ours."""
 
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from phoenix_runner.bundle import read_json
+from phoenix_runner.errors import BundleError
 from phoenix_runner.experiment import Published
 from phoenix_runner.left_out import LeftOut, left_out_sentence
 from phoenix_runner.report.wording import bounds, count, date, duration, refusal_name, too_few
@@ -184,6 +185,12 @@ def _attribution(s: dict[str, Any]) -> str:
     )
 
 
+LISTED = (
+    "strategy", "instrument_ids", "trading_start_utc", "end_utc", "net", "currency", "fills",
+)  # fmt: skip
+"""Keys of `summary.json` that the list of runs shows."""
+
+
 def list_runs(folders: Sequence[Path]) -> list[dict[str, Any]]:
     """What identifies each run, and its result."""
     found = []
@@ -191,6 +198,11 @@ def list_runs(folders: Sequence[Path]) -> list[dict[str, Any]]:
         summary = read_json(folder, "summary.json")
         timing = folder / "timing.json"
         facts = read_json(folder, "timing.json") if timing.exists() else {}
+        if absent := [key for key in LISTED if key not in summary]:
+            raise BundleError(
+                f"{folder / 'summary.json'}: must have {', '.join(absent)}, as the run left it; run "
+                "the suite again, or remove the folder"
+            )
         found.append(
             {
                 "run": folder.name,

@@ -119,6 +119,11 @@ def read_bundle(folder: Path) -> RunBundle:
             f"{folder}: must be a whole bundle (lacked {error}); run the suite again with this "
             "version of phoenix-runner"
         ) from None
+    except yaml.YAMLError as error:
+        raise ReportError(
+            f"{folder / 'config_resolved.yaml'}: must be YAML, as the run left it ({error}); run the "
+            "suite again"
+        ) from None
 
 
 def _record(folder: Path, summary: Mapping[str, Any]) -> RunRecord:

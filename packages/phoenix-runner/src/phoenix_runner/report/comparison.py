@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 from phoenix_schemas.timestamps import format_utc
 
 from phoenix_runner.errors import RunnerError
@@ -268,11 +269,8 @@ def _curves(frame: TimeFrame, ranked: Sequence[Contender]) -> Chart:
     def paint(axes: Axes, _: bool) -> None:
         axes.axhline(0, color=SOFT, linewidth=0.9, linestyle=":")
         for i, c in enumerate(shown):
-            grown = (np.cumprod(np.concatenate([[1.0], 1 + c.daily.returns])) - 1) * 100
-            x = np.concatenate([[c.start_ns / DAY_NS], c.daily.day_ns / DAY_NS + 1])
-            axes.plot(
-                x, grown, color=SERIES[i], linestyle=DASHES[i], label=c.label, drawstyle="default"
-            )
+            x, grown = _grown(c)
+            axes.plot(x, grown * 100, color=SERIES[i], linestyle=DASHES[i], label=c.label)
         axes.set_ylabel("return since the start (%)")
         frame.apply(axes)
         legend(axes)
@@ -284,6 +282,18 @@ def _curves(frame: TimeFrame, ranked: Sequence[Contender]) -> Chart:
         + more + frame.note,
         paint, height=340, narrow_height=320,
     )  # fmt: skip
+
+
+def _grown(contender: Contender) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return since the start by the end of each day (days since 1970), broken where days are absent."""
+    days, returns = contender.daily.day_ns / DAY_NS, contender.daily.returns
+    grown = np.cumprod(np.concatenate([[1.0], 1 + returns])) - 1
+    x = np.concatenate([[contender.start_ns / DAY_NS], days + 1])
+    after = np.flatnonzero(np.diff(days) > 1) + 1  # the days that follow absent ones
+    # There the line ends, and begins again at the same height.
+    x = np.insert(x, np.repeat(after + 1, 2), np.ravel([[d, d] for d in days[after]]))
+    heights = np.ravel([[np.nan, g] for g in grown[after]])
+    return x, np.insert(grown, np.repeat(after + 1, 2), heights)
 
 
 def _results_table(ranked: Sequence[Contender], found: Mapping[str, Mapping[str, Any]]) -> Table:

@@ -333,19 +333,33 @@ def _equity_section(run: RunBundle, summary: Mapping[str, Any], frame: TimeFrame
     )
 
 
+def trading_charts(frame: TimeFrame, runs: Sequence[RunBundle]) -> list[Chart]:
+    """Trades on each instrument's price, exposure and turnover, of runs one after the other."""
+    records = [run.record for run in runs]
+    fills = [fill for record in records for fill in record.fills]
+    charts = []
+    for instrument in runs[0].marks:
+        own = [run.marks[instrument] for run in runs]
+        ts_ns = np.concatenate([series.ts_ns for series in own])
+        mark = np.concatenate([series.mark for series in own])
+        charts.append(trades_chart(frame, instrument, ts_ns, mark, fills))
+    if not fills:
+        return charts
+    equity = np.concatenate([np.asarray(record.equity) for record in records])
+    net = np.concatenate([np.asarray(record.net_notional) for record in records])
+    ts_ns = np.concatenate([np.asarray(record.ts_ns) for record in records])
+    charts.append(exposure_chart(frame, ts_ns, net / np.where(equity > 0, equity, np.nan)))
+    days, turnover = zip(*map(_daily_turnover, records), strict=True)
+    charts.append(turnover_chart(frame, np.concatenate(days), np.concatenate(turnover)))
+    return charts
+
+
 def _trading_section(run: RunBundle, summary: Mapping[str, Any], frame: TimeFrame) -> Section:
     record = run.record
-    blocks: list[Chart | Table] = [
-        trades_chart(frame, instrument, series.ts_ns, series.mark, record.fills)
-        for instrument, series in run.marks.items()
-    ]
+    blocks: list[Chart | Table] = [*trading_charts(frame, [run])]
     refused = [refusals_chart(run.refusals)] if run.refusals else []
     if not record.fills:
         return Section("Trading", "There are no fills.", [*blocks, *refused])
-    equity = np.asarray(record.equity)
-    leverage = np.asarray(record.net_notional) / np.where(equity > 0, equity, np.nan)
-    blocks.append(exposure_chart(frame, np.asarray(record.ts_ns), leverage))
-    blocks.append(turnover_chart(frame, *_daily_turnover(record)))
     trades, activity = summary["trades"], summary["activity"]
     currency = summary["equity"]["currency"]
     factor = trades["profit_factor"]

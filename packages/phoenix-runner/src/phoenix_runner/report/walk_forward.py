@@ -43,6 +43,7 @@ from phoenix_runner.report.single_run import (
     run_data_sentences,
     skill_tiles,
     specification_text,
+    trading_charts,
     with_warning,
 )
 from phoenix_runner.report.wording import (
@@ -86,7 +87,7 @@ def walk_forward_page(
             _curve_section(result, runs, summary, frame),
             _fold_section(result, summary),
             _choice_section(result, summary),
-            _cost_section(result, runs, summary),
+            _trading_section(result, runs, summary, frame),
         ],
         caveats=_caveats(result, runs, gaps),
         details=[
@@ -267,8 +268,11 @@ def _choice_section(result: WalkForwardResult, summary: Mapping[str, Any]) -> Se
     return Section("What was chosen", "", blocks)
 
 
-def _cost_section(
-    result: WalkForwardResult, runs: Sequence[RunBundle], summary: Mapping[str, Any]
+def _trading_section(
+    result: WalkForwardResult,
+    runs: Sequence[RunBundle],
+    summary: Mapping[str, Any],
+    frame: TimeFrame,
 ) -> Section:
     activity = summary["activity"]
     traded = activity["fills"] > 0
@@ -277,10 +281,11 @@ def _cost_section(
     for run in runs:
         refusals.update(run.refusals)
     return Section(
-        "Costs",
-        f"Added over folds, each from the same {money(result.starting_equity, result.currency)}. "
-        f"{PARTS_MEAN}",
+        "Trading and costs",
+        f"Money is added over folds, each from the same "
+        f"{money(result.starting_equity, result.currency)}. {PARTS_MEAN}",
         [
+            *trading_charts(frame, runs),
             *([attribution_chart(summary["attribution"], result.currency)] if traded else []),
             *([markout_chart(after)] if after else []),
             Table(
