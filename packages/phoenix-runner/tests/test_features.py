@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -260,8 +261,11 @@ def test_each_instruments_trips_are_split_by_its_own_market(
     values["strategy"]["config"] = {"fast_bars": 2, "slow_bars": 5, "trade_size": "1"}
     done = run_suite(suite_from(values, source="test"))
     trips = [t for t in round_trips(read_bundle(done.folder).record.fills) if t.exit_ns is not None]
-    tables = {t.variable: t for t in run_regimes(done.folder)[1]}
+    folder, found, _ = run_regimes(done.folder)
+    tables = {t.variable: t for t in found}
+    page = (folder / "report.html").read_text("utf-8")
     for name in (INSTRUMENT, other):
+        assert re.search(rf"<h2[^>]*>Spread of {name}<", page)
         spread = tables[f"spread of {name}"]
         own = [float(t.net) for t in trips if t.instrument_id == name]
         assert len(own) > 5

@@ -202,7 +202,8 @@ def test_copies_keep_the_past_and_change_or_drop_the_rest(tmp_path: Path) -> Non
     write(root, "BinanceFundingRate",
           [{"ts": t, "rate": "0.0001", "interval_hours": 8} for t in times])  # fmt: skip
     cut_ns = START + 5 * MINUTE
-    short, other = cut(root, tmp_path / "cut", cut_ns), altered(root, tmp_path / "alt", cut_ns)
+    short = cut(root, tmp_path / "cut", cut_ns)
+    other = altered(root, tmp_path / "alt", cut_ns, START + HOUR)
     for name, identifier in (
         ("QuoteTick", INSTRUMENT), ("TradeTick", INSTRUMENT), ("Bar", BAR_TYPE),
         ("BinanceFundingRate", INSTRUMENT),
@@ -220,6 +221,17 @@ def test_copies_keep_the_past_and_change_or_drop_the_rest(tmp_path: Path) -> Non
     bars = read(other, "Bar", BAR_TYPE).slice(5, 1).to_pylist()[0]
     assert bars["low"] <= bars["close"] <= bars["high"]
     assert read(other, "BinanceFundingRate").slice(5, 1)["rate"][0].as_py() == Decimal("-0.0001")
+
+
+def test_a_copy_holds_no_file_that_begins_after_the_range(tmp_path: Path) -> None:
+    # A check takes time by its range, not by its catalog.
+    root, target = tmp_path / "c", tmp_path / "alt"
+    write(root, "TradeTick", [trade(START + i * MINUTE, "100.00") for i in range(10)])
+    write(root, "TradeTick", [trade(START + 24 * HOUR, "300.00")])
+    altered(root, target, START + MINUTE, START + 24 * HOUR)
+    files = [[f.name for f in sorted(c.rglob("*.parquet"))] for c in (root, target)]
+    assert files[1] == files[0][:1]
+    assert len(files[0]) == 2
 
 
 def test_a_cut_may_leave_nothing_of_a_rare_type(root: Path) -> None:

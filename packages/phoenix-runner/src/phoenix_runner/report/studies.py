@@ -142,9 +142,10 @@ def decay_section(signal: str, found: Decay, limit: Family, *, confidence: float
 def regime_section(table: RegimeTable, *, currency: str) -> Section:
     """Results of round trips by the state of the market when they began."""
     unit = table.unit
+    title = f"{table.variable[:1].upper()}{table.variable[1:]}"  # instruments keep their capitals
     if table.constant is not None:
         sentence = constant_sentence(table)
-        return Section(table.variable.capitalize(), f"{sentence[0].upper()}{sentence[1:]}.", [])
+        return Section(title, f"{sentence[0].upper()}{sentence[1:]}.", [])
     names = [bounds(r.low, r.high) for r in table.rows]
 
     def paint(axes: Axes, _: bool) -> None:
@@ -188,7 +189,7 @@ def regime_section(table: RegimeTable, *, currency: str) -> Section:
         rows,
         half=True,
     )
-    return Section(table.variable.capitalize(), "", [chart, figures])
+    return Section(title, "", [chart, figures])
 
 
 def cost_section(rows: Sequence[CostRow], *, currency: str) -> Section:

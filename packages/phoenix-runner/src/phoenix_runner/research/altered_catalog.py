@@ -3,7 +3,8 @@
 Both copies hold every row before a cut exactly as it was. After it, [cut][] has nothing, and [altered][]
 has a market that went the other way: prices mirrored at the price of the cut (so bids and asks, highs
 and lows change places), sizes tripled, ratios and open interest doubled, funding rates of the other
-sign. Times stay, so that exactly as many events happen.
+sign. Times stay, so that exactly as many events happen until the run's end; files that begin after it
+are left out of both.
 """
 
 from __future__ import annotations
@@ -43,11 +44,11 @@ _RATES = {"BinanceFundingRate": ("rate",), "BinancePremiumIndex": ("open", "high
 
 def cut(catalog: Path, target: Path, cut_ns: int) -> Path:
     """A copy of a catalog without rows whose `ts_init` is at or after `cut_ns`."""
-    return _copy(catalog, target, cut_ns, lambda _kind, table: table.slice(0, 0))
+    return _copy(catalog, target, cut_ns, cut_ns, lambda _kind, table: table.slice(0, 0))
 
 
-def altered(catalog: Path, target: Path, cut_ns: int) -> Path:
-    """A copy of a catalog whose rows at or after `cut_ns` tell of another market."""
+def altered(catalog: Path, target: Path, cut_ns: int, end_ns: int) -> Path:
+    """A copy of a catalog whose rows at or after `cut_ns` tell of another market, until `end_ns`."""
     pivots: dict[str, Decimal] = {}
     for name in ("QuoteTick", "TradeTick", "Bar"):
         kind = CATALOG_TYPES[name]
@@ -71,14 +72,14 @@ def altered(catalog: Path, target: Path, cut_ns: int) -> Path:
             instrument_id = metadata[b"instrument_id"].decode()
         return _other_market(kind, table, pivots.get(instrument_id))
 
-    return _copy(catalog, target, cut_ns, change)
+    return _copy(catalog, target, cut_ns, end_ns, change)
 
 
-def _copy(catalog: Path, target: Path, cut_ns: int, change: Change) -> Path:
+def _copy(catalog: Path, target: Path, cut_ns: int, end_ns: int, change: Change) -> Path:
     for kind in CATALOG_TYPES.values():
         for source in sorted((catalog / "data" / kind.directory).glob("*/*.parquet")):
             span = file_span(source.name)
-            if span is None:
+            if span is None or span[0] >= end_ns:
                 continue
             folder = target / source.parent.relative_to(catalog)
             folder.mkdir(parents=True, exist_ok=True)

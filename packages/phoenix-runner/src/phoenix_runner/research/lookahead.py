@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pv
 import pyarrow.parquet as pq
-from phoenix_schemas.timestamps import NS_PER_MINUTE, NS_PER_MS, format_utc
+from phoenix_schemas.timestamps import NS_PER_MINUTE, NS_PER_MS, format_utc, parse_utc
 
 from phoenix_runner.bundle import experiment_id
 from phoenix_runner.catalog_series import Catalog, public_path
@@ -40,7 +40,7 @@ from phoenix_runner.tasks import AnyTask, Files, Task, Work, run_whole
 KINDS = ("decision", "signal", "order")
 """What is compared."""
 
-COPIES = {"cut": cut, "altered": altered}
+COPIES = ("cut", "altered")
 """How a catalog loses its future, by the name of the comparison."""
 
 
@@ -274,7 +274,12 @@ def _run_on_copy(request: Mapping[str, Any]) -> Files:
     values = request["suite"]
     given, catalog = values["catalog"]["path"], request["catalog"]
     with tempfile.TemporaryDirectory(prefix="phoenix-lookahead-") as folder:
-        copy = str(COPIES[request["kind"]](Path(catalog), Path(folder) / "c", request["cut_ns"]))
+        place, cut_ns = Path(folder) / "c", request["cut_ns"]
+        if request["kind"] == "cut":
+            cut(Path(catalog), place, cut_ns)
+        else:
+            altered(Path(catalog), place, cut_ns, parse_utc(values["time"]["end_utc"]))
+        copy = str(place)
         values = _replaced(values, given, copy)
         if given != catalog:  # settings may name the same folder as a plain path
             values = _replaced(values, catalog, copy)
