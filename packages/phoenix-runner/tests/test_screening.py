@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from phoenix_runner.backtest import run_backtest
 from phoenix_runner.bundle import read_json, verify_bundle
@@ -15,7 +16,7 @@ from phoenix_runner.config import WalkForwardMode
 from phoenix_runner.errors import SuiteError
 from phoenix_runner.executors import Inline
 from phoenix_runner.fold_results import WalkForwardResult
-from phoenix_runner.inference import moments
+from phoenix_runner.inference import moments, probability_of_backtest_overfitting
 from phoenix_runner.screening import screen
 from phoenix_runner.search import parameter_sets, with_parameters
 from phoenix_runner.suite import Suite, suite_from
@@ -172,6 +173,15 @@ def test_the_overfitting_matrix_may_come_from_the_screen_and_says_so(tmp_path: P
     assert found is not None
     assert (found.sets, found.days_used) == (10, 32)
     assert found.source.startswith("Every parameter set was screened over the whole range")
+    table = pq.read_table(folder / "set_returns.parquet").to_pandas()
+    whole = table[table["fold"].isna()]
+    assert whole["screened"].all()
+    matrix = whole.pivot_table(index="day_ns", columns="set", values="return")
+    again = probability_of_backtest_overfitting(matrix.to_numpy(), blocks=16)
+    assert (found.probability, found.splits) == (again.probability, again.splits)
+    # Of each set: the training of the fold by screen, of the best two by replay too.
+    training = table[table["fold"].notna()].groupby("screened")["set"].nunique()
+    assert training.to_dict() == {False: 2, True: 10}
 
 
 def test_a_screen_does_not_see_past_training(tmp_path: Path) -> None:

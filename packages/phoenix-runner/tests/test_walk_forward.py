@@ -7,15 +7,17 @@ import html
 import json
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from nautilus_trader.model import BarType
+from numpy.typing import NDArray
 from phoenix_runner.bundle import read_json, verify_bundle
 from phoenix_runner.config import Search, WalkForwardMode
 from phoenix_runner.errors import InterruptedRunError, NoDataError, StrategyFailedError, SuiteError
@@ -31,7 +33,8 @@ from phoenix_runner.search import parameter_sets
 from phoenix_runner.suite import Suite, suite_from
 from phoenix_runner.tasks import TaskStore
 from phoenix_runner.terminal import describe
-from phoenix_runner.walk_forward import Trial, choose, fold_plan, run_walk_forward, trial_variance
+from phoenix_runner.trials import Trial, choose, trial_variance
+from phoenix_runner.walk_forward import fold_plan, run_walk_forward
 from phoenix_schemas.errors import ConfigError
 from phoenix_schemas.timestamps import format_utc
 from phoenix_strategies.intents import Market
@@ -96,6 +99,13 @@ def run(suite: Suite, **options: Any) -> Path:
     return run_walk_forward(suite, Inline(), **options).folder
 
 
+def a_trial(
+    returns: Sequence[float] | NDArray[np.float64], net: float = 0.0, drawdown: float = 0.0
+) -> Trial:
+    values = np.array(returns, dtype=np.float64)
+    return Trial(START + np.arange(values.size) * DAY, values, net, drawdown, 0)
+
+
 def trials_of(folder: Path) -> list[dict[str, str]]:
     with (folder / "trials.csv").open() as file:
         return list(csv.DictReader(file))
@@ -131,7 +141,7 @@ def test_the_best_of_training_is_chosen_and_ties_go_to_the_earlier_set(root: Pat
         nets = [float(r["net"]) for r in own]
         assert [r["chosen"] for r in own].index("true") == nets.index(max(nets))
         assert sum(r["chosen"] == "true" for r in own) == 1
-    equal = [Trial(np.array([0.0]), 1.0, 0.0, 0), Trial(np.array([0.0]), 1.0, 0.0, 0)]
+    equal = [a_trial([0.0], 1.0), a_trial([0.0], 1.0)]
     assert choose(equal, "net") == 0
 
 
@@ -298,13 +308,10 @@ def test_random_search_draws_distinct_sets_by_seed() -> None:
 
 
 def test_trial_variance_is_across_the_sets_over_all_their_training() -> None:
-    def trial(*returns: float) -> Trial:
-        return Trial(np.array(returns), 0.0, 0.0, 0)
-
     # Sharpe per day (n - 1) of (0, 2, 0, 2) is sqrt(3) / 2, of (1, 1, 1, 1) none, which counts as 0.
-    folds = [[trial(0, 2), trial(1, 1)], [trial(0, 2), trial(1, 1)]]
+    folds = [[a_trial([0, 2]), a_trial([1, 1])]] * 2
     assert trial_variance(folds) == pytest.approx(0.75 / 2)
-    assert trial_variance([[trial(0, 2)], [trial(1, 3)]]) == 0.0
+    assert trial_variance([[a_trial([0, 2])], [a_trial([1, 3])]]) == 0.0
 
 
 def test_a_short_training_does_not_deflate_a_long_record() -> None:
@@ -315,7 +322,7 @@ def test_a_short_training_does_not_deflate_a_long_record() -> None:
 
     def deflated(mean: float, spread: float) -> float:
         means = np.linspace(mean - spread, mean + spread, 9)
-        folds = [[Trial(rng.normal(m, 1, 7), 0.0, 0.0, 0) for m in means] for _ in range(104)]
+        folds = [[a_trial(rng.normal(m, 1, 7)) for m in means] for _ in range(104)]
         tested = rng.normal(mean, 1, 730)
         found = infer(tested, trials=9, trial_variance=trial_variance(folds)).deflated
         assert found is not None
@@ -327,10 +334,27 @@ def test_a_short_training_does_not_deflate_a_long_record() -> None:
     assert deflated(good, 1.0) < 0.01
 
 
+def test_the_variance_of_trials_can_be_computed_again_from_the_bundle(root: Path) -> None:
+    folder = run(suite_over(root))
+    table = pq.read_table(folder / "set_returns.parquet").to_pandas()
+    assert not table["screened"].any()
+    assert table["fold"].notna().all()  # too few days to replay the whole range for an overfitting
+    ratios = table.groupby("set")["return"].agg(lambda r: r.mean() / r.std(ddof=1))
+    assert len(ratios) == 3
+    found = WalkForwardResult.read(folder).trial_variance
+    assert found == pytest.approx(ratios.var(ddof=1), rel=1e-9)
+    # By fold and set, the days of its training.
+    result = WalkForwardResult.read(folder)
+    for fold, own in table.groupby("fold"):
+        range_ = result.folds[int(fold)]
+        days = list(range(range_.train_start_ns, range_.train_end_ns, DAY))
+        assert own["day_ns"].tolist() == days * 3
+
+
 def test_objectives_rank_as_they_say() -> None:
-    steady = Trial(np.array([0.01, 0.012]), 220.0, 0.001, 4)
-    wild = Trial(np.array([0.1, -0.05]), 450.0, 0.06, 4)
-    idle = Trial(np.array([0.0, 0.0]), 0.0, 0.0, 0)
+    steady = a_trial([0.01, 0.012], 220.0, 0.001)
+    wild = a_trial([0.1, -0.05], 450.0, 0.06)
+    idle = a_trial([0.0, 0.0])
     assert choose([idle, steady, wild], "net") == 2
     assert choose([idle, steady, wild], "sharpe") == 1
     assert choose([idle, wild, steady], "return_over_drawdown") == 2

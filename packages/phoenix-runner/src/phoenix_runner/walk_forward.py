@@ -4,7 +4,8 @@
           -> a run for each (fold, parameter set) on its training range
           -> the best set of each fold by the objective, ties to the earlier set
           -> a run for each fold on its test range, with that set
-          -> one bundle: the folds' bundles, trials.csv, walk_forward.json, summary, report
+          -> one bundle: the folds' bundles, trials.csv, set_returns.parquet (see `trials`),
+          walk_forward.json, summary, report
 
 Each run starts flat with the starting balances and fresh state, is warmed on the data before its range
 (`time.warmup`) and closed at its end with costs. Nothing of a test range reaches the choice: a training
@@ -16,17 +17,16 @@ goes on where it was.
 from __future__ import annotations
 
 import json
-import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
+import pyarrow as pa
 from phoenix_schemas.timestamps import NS_PER_DAY, format_utc
 
 from phoenix_runner.bundle import (
@@ -57,7 +57,7 @@ from phoenix_runner.fold_results import (
     summarize_walk_forward,
 )
 from phoenix_runner.folds import Fold, FoldPlan
-from phoenix_runner.inference import InferenceError, moments, probability_of_backtest_overfitting
+from phoenix_runner.inference import InferenceError, probability_of_backtest_overfitting
 from phoenix_runner.report.bundle_files import read_walk_forward
 from phoenix_runner.report.wording import count
 from phoenix_runner.screening import FILL_RULE, check_screenable
@@ -71,8 +71,6 @@ from phoenix_runner.search import (
 )
 from phoenix_runner.suite import Suite
 from phoenix_runner.tasks import (
-    DAILY,
-    FITTED,
     SCREENED,
     AnyTask,
     Files,
@@ -82,65 +80,19 @@ from phoenix_runner.tasks import (
     TaskStore,
     run_tasks,
 )
+from phoenix_runner.trials import (
+    TRIAL_COLUMNS,
+    Trial,
+    Tried,
+    best_of,
+    choose,
+    returns_table,
+    trial_rows,
+    trial_variance,
+)
 
 BLOCKS = 16
 """Blocks of the days-by-sets matrix in the probability of backtest overfitting."""
-TRIAL_COLUMNS = (
-    "fold", "set", "parameters", "objective", "mean_daily", "sharpe_daily", "net",
-    "maximum_drawdown", "fills", "screen_objective", "chosen",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What one parameter set did on one training range, net of all costs."""
-
-    returns: NDArray[np.float64]
-    net: float
-    maximum_drawdown: float
-    fills: int
-    fitted: dict[str, Any] = field(default_factory=dict)
-    """Settings that were fitted on that range, by key path."""
-
-    @classmethod
-    def of(cls, files: Files) -> Trial:
-        """From the files of its task."""
-        summary = json.loads(files["summary.json"])
-        return cls(
-            returns=np.asarray(json.loads(files[DAILY])["returns"], dtype=np.float64),
-            net=float(summary["net"]),
-            maximum_drawdown=float(summary["figures"]["drawdown"]["maximum"]),
-            fills=summary["fills"],
-            fitted=json.loads(files[FITTED]),
-        )
-
-    @classmethod
-    def screened(cls, found: Mapping[str, Any]) -> Trial:
-        """From one entry of a screen."""
-        returns = np.asarray(found["returns"], dtype=np.float64)
-        return cls(returns, found["net"], found["maximum_drawdown"], found["fills"])
-
-    @property
-    def mean_daily(self) -> float:
-        return float(self.returns.mean()) if self.returns.size else 0.0
-
-    @property
-    def sharpe_daily(self) -> float:
-        """Sharpe ratio per day; 0 for returns that never vary, which a set without trades has."""
-        try:
-            return moments(self.returns).sharpe
-        except InferenceError:
-            return 0.0
-
-    def score(self, objective: str) -> float:
-        """The objective; larger is better."""
-        if objective == "net":
-            return self.net
-        if objective == "sharpe":
-            return self.sharpe_daily
-        if self.maximum_drawdown == 0:
-            return math.inf if self.net > 0 else 0.0
-        return self.mean_daily * self.returns.size / self.maximum_drawdown
 
 
 def run_walk_forward(
@@ -184,7 +136,7 @@ def run_walk_forward(
     # What is tried on each training range: every set, or the best of a screen.
     screened: list[list[Trial]] = []
     tried = [list(range(len(sets))) for _ in folds]
-    series: list[Mapping[str, Any]] = []  # daily returns of every set over the whole range
+    series: list[Trial] = []  # every set over the whole range
     if screen is not None:
         whole = [section.start_ns, section.end_ns] if not absent else []
         ranges = [(f.train_start_ns, f.train_end_ns) for f in folds]
@@ -202,7 +154,7 @@ def run_walk_forward(
             )
         ]
         if whole:
-            series = found.pop()
+            series = [Trial.screened(s) for s in found.pop()]
         screened = [[Trial.screened(s) for s in fold] for fold in found]
         tried = [best_of(fold, mode.objective, screen.keep) for fold in screened]
     training = [
@@ -217,7 +169,7 @@ def run_walk_forward(
     ]
     first = finish([*training, *replays])
     if replays:
-        series = [json.loads(files[DAILY]) for files in first[len(training) :]]
+        series = [Trial.of(files) for files in first[len(training) :]]
     answers = iter(first)
     by_fold = [{s: Trial.of(next(answers)) for s in own} for own in tried]
     chosen = [list(own)[choose(list(own.values()), mode.objective)] for own in by_fold]
@@ -274,8 +226,9 @@ def run_walk_forward(
         files.json("experiment.json", experiment)
         files.text("config_resolved.yaml", config_text(suite))
         files.json("environment.json", describe_environment())
-        rows = _trial_rows(folds, by_fold, screened, sets, chosen, mode.objective)
+        rows = trial_rows(folds, by_fold, screened, sets, chosen, mode.objective)
         files.csv("trials.csv", TRIAL_COLUMNS, rows)
+        files.parquet("set_returns.parquet", _all_returns(folds, by_fold, screened, series))
         bundle.write(files.content)
         for fold, test in zip(result.folds, tests, strict=True):
             bundle.write(test, into=fold.bundle)
@@ -347,31 +300,6 @@ def _with_data(suite: Suite, folds: Sequence[Fold]) -> tuple[list[Fold], list[Fo
     return kept, [fold for fold in folds if fold.index in missing]
 
 
-def choose(trials: Sequence[Trial], objective: str) -> int:
-    """Index of the best trial by the objective; the earlier one of equals."""
-    scores = [trial.score(objective) for trial in trials]
-    return scores.index(max(scores))
-
-
-def best_of(trials: Sequence[Trial], objective: str, keep: int) -> list[int]:
-    """Indices of the best `keep` trials, in the order of the trials; the earlier one of equals."""
-    order = sorted(range(len(trials)), key=lambda i: -trials[i].score(objective))
-    return sorted(order[:keep])
-
-
-def trial_variance(by_fold: Sequence[Sequence[Trial]]) -> float:
-    """Variance (n - 1) across sets of their Sharpe ratio per day, each over its training in all folds.
-
-    Over all of it, because the record that it deflates is as long: a ratio of one short training is
-    nearly all noise, and no strategy could earn what the best of a few such ratios shows by luck.
-    """
-    pooled = [
-        np.concatenate([trial.returns for trial in trials]) for trials in zip(*by_fold, strict=True)
-    ]
-    ratios = [Trial(returns, 0.0, 0.0, 0).sharpe_daily for returns in pooled]
-    return float(np.var(ratios, ddof=1)) if len(ratios) > 1 else 0.0
-
-
 def _task(
     suite: Suite, parameters: ParameterSet, label: str, digest: str, start_ns: int, end_ns: int,
     *, whole: bool = False, fit: bool = False,
@@ -402,15 +330,11 @@ def _no_overfitting(mode: WalkForwardMode, suite: Suite, sets: Sequence[Paramete
     return "" if days >= 2 * BLOCKS else f"{count(days, 'day')}, {2 * BLOCKS} needed"
 
 
-def _overfitting(
-    series: Sequence[Mapping[str, Any]], *, screened: bool
-) -> OverfittingResult | None:
+def _overfitting(series: Sequence[Trial], *, screened: bool) -> OverfittingResult | None:
     if not series:
         return None
-    common = sorted(set.intersection(*[set(s["day_ns"]) for s in series]))
-    matrix = np.array(
-        [[dict(zip(s["day_ns"], s["returns"], strict=True))[d] for s in series] for d in common]
-    )
+    common = reduce(np.intersect1d, [trial.day_ns for trial in series])
+    matrix = np.array([t.returns[np.isin(t.day_ns, common)] for t in series]).T
     try:
         found = probability_of_backtest_overfitting(matrix, blocks=BLOCKS)
     except InferenceError:  # too few days with data
@@ -423,6 +347,25 @@ def _overfitting(
         "matrix holds its daily returns."
     )
     return OverfittingResult.of(found, source=source)
+
+
+def _all_returns(
+    folds: Sequence[Fold],
+    by_fold: Sequence[Tried],
+    screened: Sequence[Sequence[Trial]],
+    series: Sequence[Trial],
+) -> pa.Table:
+    """Every daily return that a figure of the suite rests on."""
+    replays: dict[int | None, Tried] = {
+        fold.index: trials for fold, trials in zip(folds, by_fold, strict=True)
+    }
+    screens: dict[int | None, Tried] = {
+        fold.index: dict(enumerate(trials)) for fold, trials in zip(folds, screened, strict=False)
+    }
+    (screens if screened else replays)[None] = dict(enumerate(series))
+    return pa.concat_tables(
+        [returns_table(replays, screened=False), returns_table(screens, screened=True)]
+    )
 
 
 def _selection_sentence(mode: WalkForwardMode, sets: int, left_out: int) -> str:
@@ -448,44 +391,6 @@ def _dropped(fold: Fold | None) -> DroppedFold | None:
 
 def _untested(fold: Fold) -> DroppedFold:
     return DroppedFold(test_start_ns=fold.test_start_ns, test_end_ns=fold.test_end_ns)
-
-
-def _trial_rows(
-    folds: Sequence[Fold],
-    by_fold: Sequence[Mapping[int, Trial]],
-    screened: Sequence[Sequence[Trial]],
-    sets: Sequence[ParameterSet],
-    chosen: Sequence[int],
-    objective: str,
-) -> list[dict[str, Any]]:
-    """A row per fold and set; the figures of a replay are empty where a screen stopped the set."""
-
-    def figures(trial: Trial | None) -> dict[str, Any]:
-        if trial is None:
-            return {}
-        return {
-            "objective": repr(trial.score(objective)),
-            "mean_daily": repr(trial.mean_daily),
-            "sharpe_daily": repr(trial.sharpe_daily),
-            "net": repr(trial.net),
-            "maximum_drawdown": repr(trial.maximum_drawdown),
-            "fills": trial.fills,
-        }
-
-    return [
-        {
-            "fold": folds[place].index,
-            "set": number,
-            "parameters": describe(parameters),
-            **figures(trials.get(number)),
-            "screen_objective": repr(screened[place][number].score(objective))
-            if screened
-            else None,
-            "chosen": str(number == chosen[place]).lower(),
-        }
-        for place, trials in enumerate(by_fold)
-        for number, parameters in enumerate(sets)
-    ]
 
 
 def _summary(suite: Suite, result: WalkForwardResult, folder: Path) -> dict[str, Any]:
