@@ -8,7 +8,6 @@ A finished id is not run again unless asked; an unfinished run leaves nothing be
 from __future__ import annotations
 
 import datetime as dt
-import json
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,9 +31,10 @@ from phoenix_runner.bundle import (
     is_finished,
     read_json,
 )
-from phoenix_runner.catalog_series import Catalog, public_path
+from phoenix_runner.catalog_manifest import catalog_digest, is_simulated, require_as_ingested
+from phoenix_runner.catalog_series import public_path
 from phoenix_runner.environment import deciding_code, deciding_versions, describe_environment
-from phoenix_runner.errors import RunnerError, StrategyFailedError
+from phoenix_runner.errors import StrategyFailedError
 from phoenix_runner.records import TWAP_PARENTS, parents_summary
 from phoenix_runner.replay import DEFAULT_WINDOW_NS
 from phoenix_runner.suite import Suite
@@ -50,45 +50,6 @@ class Published:
     reused: bool
     address: str | None = None
     """Where it is on an object store, if it was published there."""
-
-
-def catalog_digest(suite: Suite) -> str:
-    """Digest of the catalog's data, from its manifest.
-
-    Raises RunnerError for a catalog without one: its results could not be told from others'.
-    """
-    return str(_manifest(suite)["catalog_digest"])
-
-
-def is_simulated(suite: Suite) -> bool:
-    """Whether the catalog holds a simulated market, as its manifest says."""
-    return bool(_manifest(suite).get("simulated", False))
-
-
-def _manifest(suite: Suite) -> dict[str, Any]:
-    """The manifest of the suite's catalog; it has a digest."""
-    section = suite.config.catalog
-    if section.manifest_path is None:
-        where = f"{section.path}/manifest.json"
-        text = Catalog.open(section.path).read_text("manifest.json")
-    else:
-        where = section.manifest_path
-        path = Path(where)
-        text = path.read_text(encoding="utf-8") if path.is_file() else None
-    if text is None:
-        raise RunnerError(
-            f"{where}: no manifest; a run must name the data it saw. Ingest with `phoenix-etl "
-            "ingest`, or set catalog.manifest_path"
-        )
-    try:
-        manifest: dict[str, Any] = json.loads(text)
-        if not isinstance(manifest["catalog_digest"], str):
-            raise TypeError
-    except (ValueError, KeyError, TypeError):
-        raise RunnerError(
-            f"{where}: must be the manifest of an ingest (no catalog_digest in it)"
-        ) from None
-    return manifest
 
 
 def describe_experiment(suite: Suite, digest: str) -> dict[str, Any]:
@@ -121,6 +82,7 @@ def run_suite(
     folder = Path(output.dir) / identity
     if is_finished(folder) and not (overwrite or output.overwrite):
         return Published(folder, read_json(folder, "summary.json"), reused=True)
+    require_as_ingested(suite)
     started = now_utc()
     time = suite.config.time
     with BundleWriter(folder) as bundle:

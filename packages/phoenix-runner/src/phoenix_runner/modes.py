@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from phoenix_runner.bundle import experiment_id, read_json
+from phoenix_runner.catalog_manifest import catalog_digest
 from phoenix_runner.config import SingleMode, WalkForwardMode
 from phoenix_runner.executors import open_executor
 from phoenix_runner.experiment import (
     Published,
-    catalog_digest,
     describe_experiment,
     run_suite,
 )

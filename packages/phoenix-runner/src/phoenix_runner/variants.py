@@ -25,12 +25,12 @@ from phoenix_runner.bundle import (
     is_finished,
     read_json,
 )
+from phoenix_runner.catalog_manifest import catalog_digest, require_as_ingested
 from phoenix_runner.config import AblationMode, CostsMode, SweepMode
 from phoenix_runner.environment import describe_environment
 from phoenix_runner.errors import SuiteError
 from phoenix_runner.experiment import (
     Published,
-    catalog_digest,
     config_text,
     describe_experiment,
     now_utc,
@@ -157,6 +157,7 @@ def run_variants(
     started, began = now_utc(), time.perf_counter()
     section = suite.config.time
     variants, left_out = variants_of(suite)
+    require_as_ingested(suite)
     whole = isinstance(suite.config.mode, AblationMode)
     tasks = [
         Task(

@@ -36,13 +36,13 @@ from phoenix_runner.bundle import (
     is_finished,
     read_json,
 )
+from phoenix_runner.catalog_manifest import catalog_digest, require_as_ingested
 from phoenix_runner.catalog_series import Catalog
 from phoenix_runner.config import WalkForwardMode, duration_ns, duration_text
 from phoenix_runner.environment import describe_environment
 from phoenix_runner.errors import NoDataError, SuiteError
 from phoenix_runner.experiment import (
     Published,
-    catalog_digest,
     config_text,
     describe_experiment,
     now_utc,
@@ -124,6 +124,7 @@ def run_walk_forward(
     refuse_too_many(
         len(folds) * (replayed + 1), f"{count(replayed, 'set')} in {count(len(folds), 'fold')}"
     )
+    require_as_ingested(suite)
 
     section = suite.config.time
     store = TaskStore(Path(output.dir), fresh=overwrite)

@@ -20,10 +20,11 @@ import pyarrow.compute as pc
 
 from phoenix_runner.backtest import Progress, RunResult, run_backtest
 from phoenix_runner.bundle import HASH_FILE, BundleFiles, BundleWriter, experiment_id
+from phoenix_runner.catalog_manifest import catalog_digest, require_as_ingested
 from phoenix_runner.config import TraceSection
 from phoenix_runner.environment import describe_environment
 from phoenix_runner.errors import NoDataError
-from phoenix_runner.experiment import catalog_digest, describe_experiment
+from phoenix_runner.experiment import describe_experiment
 from phoenix_runner.records import SIGNAL_TRACE
 from phoenix_runner.research.labels import HORIZONS_NS, forward_labels, horizon_name
 from phoenix_runner.research.market import Observed, observed
@@ -106,6 +107,7 @@ def write_dataset(
     names = [horizon_name(h) for h in horizons_ns]
     identity = experiment_id({**experiment, "horizons": names})
     folder = Path(suite.config.output.dir) / f"features-{identity}"
+    require_as_ingested(suite)
     with BundleWriter(folder) as bundle:
         dataset = make_dataset(suite, horizons_ns=horizons_ns, progress=progress)
         files = BundleFiles()

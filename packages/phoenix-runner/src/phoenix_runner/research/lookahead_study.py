@@ -14,7 +14,8 @@ from pathlib import Path
 import msgspec
 
 from phoenix_runner.bundle import BundleFiles, BundleWriter, experiment_id
-from phoenix_runner.experiment import catalog_digest, describe_experiment, is_simulated
+from phoenix_runner.catalog_manifest import catalog_digest, is_simulated, require_as_ingested
+from phoenix_runner.experiment import describe_experiment
 from phoenix_runner.report.lookahead import lookahead_sections
 from phoenix_runner.report.studies import write_study
 from phoenix_runner.report.wording import execution_sentences, market_name
@@ -60,6 +61,7 @@ def run_lookahead(
         }
     )
     folder = output / f"lookahead-{identity}"
+    require_as_ingested(suite)
     of_cuts = tasks_of_cuts(suite, catalog, digest, cuts)
     of_warmups = tasks_of_warmups(suite, digest, warmups)
     tasks, store = [*of_cuts, *of_warmups], TaskStore(output)

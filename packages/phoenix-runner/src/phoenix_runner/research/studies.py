@@ -27,9 +27,10 @@ from phoenix_runner.bundle import (
     read_json,
     verify_bundle,
 )
+from phoenix_runner.catalog_manifest import catalog_digest, is_simulated, require_as_ingested
 from phoenix_runner.catalog_series import Catalog, StoredSeries, init_times
 from phoenix_runner.errors import NoDataError, SuiteError
-from phoenix_runner.experiment import catalog_digest, describe_experiment, is_simulated
+from phoenix_runner.experiment import describe_experiment
 from phoenix_runner.fills import RoundTrip, round_trips
 from phoenix_runner.records import SIGNAL_TRACE
 from phoenix_runner.report.bundle_files import RunBundle, gap_of, read_bundle
@@ -76,6 +77,7 @@ def run_decay(
             "decay": {"signals": list(signals), "draws": draws, "horizons": list(horizons_ns)},
         }
     )
+    require_as_ingested(suite)
     dataset = make_dataset(suite, horizons_ns=horizons_ns, progress=progress)
     chosen = list(signals) or dataset.signals
     if unknown := sorted(set(chosen) - set(dataset.signals)):
