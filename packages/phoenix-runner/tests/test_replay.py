@@ -315,3 +315,18 @@ def test_a_file_that_is_not_as_ingested_is_named(tmp_path: Path, how: str, said:
     with pytest.raises(CatalogError, match=said) as caught:
         list(replay.windows())
     assert str(caught.value).startswith(str(path))
+
+
+def test_mark_prices_have_digits_of_their_own(tmp_path: Path) -> None:
+    write(tmp_path / "c", "QuoteTick", [quote(START, "100.00", "108.00")])
+    marks = [{"ts": START + SECOND, "value": "103.12345678"}]
+    write(tmp_path / "c", "MarkPriceUpdate", marks, price_precision=8)
+    suite = suite_from(
+        suite_values(
+            tmp_path / "c", data={"include": ["QuoteTick", "MarkPriceUpdate"]}, execution={},
+            strategy={"name": "probe_strategies:PROBE", "config": {}},
+        ),
+        source="test",
+    )  # fmt: skip
+    replay = Replay(suite, Catalog.open(str(tmp_path / "c")), START, START + HOUR)
+    assert [window.rows for window in replay.windows()] == [2]

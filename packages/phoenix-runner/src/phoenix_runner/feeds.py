@@ -163,6 +163,8 @@ def _stored(
     is_bar = type_name == "Bar"
     identifier = f"{instrument_id}-1-MINUTE-LAST-EXTERNAL" if is_bar else instrument_id
     schema = kind.schema(identifier, spec.price_precision, spec.size_precision)
+    if type_name not in GAP_NS:  # mark and index prices have more digits than the market's
+        schema = schema.remove_metadata()
     series = StoredSeries(catalog, catalog.files(kind, identifier), schema)
     if strict and not series.overlaps(start_ns, end_ns):
         raise NoDataError(_nothing(catalog, type_name, identifier, series, start_ns, end_ns))
