@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import re
 import shutil
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -295,6 +299,27 @@ def test_two_processes_that_finish_one_experiment_leave_one_bundle(tmp_path: Pat
         assert one.publish() == two.publish()
     assert (final / "timing.json").read_bytes() == b"first"
     assert [path.name for path in final.parent.iterdir()] == ["abc"]
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_and_others_keep_theirs(
+    tmp_path: Path,
+) -> None:
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
+                           capture_output=True, text=True, check=True)  # fmt: skip
+    here = platform.node()
+    killed = tmp_path / f".abc.{here}.{ended.stdout.strip()}.partial"
+    others = {
+        f".abc.{here}.{os.getppid()}.partial",  # it runs
+        f".abc.elsewhere.{ended.stdout.strip()}.partial",
+        f".other.{here}.{ended.stdout.strip()}.partial",
+    }
+    for folder in (killed, *(tmp_path / name for name in others)):
+        (folder / "fold-00").mkdir(parents=True)
+    with BundleWriter(tmp_path / "abc") as bundle:
+        assert not killed.exists()
+        bundle.write({"summary.json": b"{}"})
+        bundle.publish()
+    assert {path.name for path in tmp_path.iterdir()} == {"abc", *others}
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,7 @@ import hashlib
 import io
 import json
 import os
+import platform
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -175,13 +176,14 @@ class BundleWriter:
     def __init__(self, final: Path) -> None:
         self.final = final
         # Not visible as a run, on the same file system, and apart from other processes.
-        self.folder = final.parent / f".{final.name}.{os.getpid()}.partial"
+        self._mine = f".{final.name}.{platform.node()}."
+        self.folder = final.parent / f"{self._mine}{os.getpid()}.partial"
         self._replaces = False
 
     def __enter__(self) -> Self:
         try:
             self._replaces = self.final.exists()
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self._remove_leftovers()
             self.folder.mkdir(parents=True)
         except OSError as error:
             raise BundleError(
@@ -192,6 +194,13 @@ class BundleWriter:
 
     def __exit__(self, kind: object, _error: object, _trace: object) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _remove_leftovers(self) -> None:
+        """Of processes on this machine that were killed while they wrote this bundle."""
+        for left in self.final.parent.glob(f"{self._mine}*.partial"):
+            pid = left.name.removeprefix(self._mine).removesuffix(".partial")
+            if pid == str(os.getpid()) or not _is_running(pid):
+                shutil.rmtree(left, ignore_errors=True)
 
     def write(self, files: Mapping[str, bytes], into: str = ".") -> None:
         """Write files, into a subfolder if named."""
@@ -215,6 +224,16 @@ class BundleWriter:
             # Another process finished the same experiment meanwhile: its bundle stays.
         shutil.rmtree(retired, ignore_errors=True)
         return digest
+
+
+def _is_running(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except (ValueError, PermissionError):  # no process of ours to judge
+        return True
+    return True
 
 
 def bundle_hash(folder: Path) -> str:
