@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from phoenix_runner.experiment import Published
-from phoenix_runner.research.regimes import split_by_regime
+from phoenix_runner.research.regimes import FEWEST, split_by_regime
 from phoenix_runner.terminal import (
     compare_runs,
     comparison_table,
@@ -56,6 +56,15 @@ def test_open_ends_of_regimes_are_words() -> None:
     text = regime_tables([table], {})
     assert "inf" not in text
     assert all(words in text for words in ("below 1", "1 to 2", "2 and above"))
+
+
+def test_a_few_trips_of_a_regime_have_no_share_of_gains() -> None:
+    for trips, share in ((FEWEST - 1, "–"), (FEWEST, "100%")):
+        began = list(range(trips))
+        table = split_by_regime(
+            "spread", began, [1.0] * trips, began, began, max_age_ns=1, edges=[0.0]
+        )
+        assert regime_tables([table], {}).splitlines()[-1].split()[-1] == share
 
 
 def bundle(folder: Path, *, mode: str, days: int, net: str, efficiency: float | None) -> Path:

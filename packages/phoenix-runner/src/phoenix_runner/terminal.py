@@ -353,13 +353,15 @@ def regime_tables(tables: Sequence[RegimeTable], missing: Mapping[str, str]) -> 
             text += f"{constant_sentence(found)}\n"
             continue
         table = _table(
-            f"{found.variable} at entry ({found.unit})", "trips", "total", "mean", "with a gain"
-        )
+            f"{found.variable} at entry ({found.unit})", "trips", "total", "mean", "± 2 s.e.",
+            "with a gain",
+        )  # fmt: skip
         for row in found.rows:
             table.add_row(
                 bounds(row.low, row.high), str(row.count), f"{row.total:,.2f}",
                 "" if row.mean is None else f"{row.mean:,.4f}",
-                "" if row.share_positive is None else f"{row.share_positive:.0%}",
+                "" if row.standard_error is None else f"{2 * row.standard_error:,.4f}",
+                "–" if row.few or row.share_positive is None else f"{row.share_positive:.0%}",
             )  # fmt: skip
         text += _render(table)
         if found.unknown:

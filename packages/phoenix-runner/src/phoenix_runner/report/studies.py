@@ -36,7 +36,7 @@ from phoenix_runner.report.wording import (
 from phoenix_runner.research.costs import CostRow
 from phoenix_runner.research.decay import Decay, DecayRow, Estimate, Family
 from phoenix_runner.research.labels import horizon_name
-from phoenix_runner.research.regimes import RegimeTable, constant_sentence
+from phoenix_runner.research.regimes import FEWEST, RegimeTable, constant_sentence
 
 
 @dataclass(frozen=True)
@@ -178,14 +178,15 @@ def regime_section(table: RegimeTable, *, currency: str) -> Section:
             f"{r.count:,}",
             money(r.total, sign=True),
             money(r.mean, sign=True),
-            percent(r.share_positive, 0),
+            "–" if r.standard_error is None else f"± {money(2 * r.standard_error)}",
+            "–" if r.few else percent(r.share_positive, 0),
         ]
         for name, r in zip(names, table.rows, strict=True)
     ]
     figures = Table(
         f"Results by {table.variable}",
-        f"In {currency}.",
-        [f"{table.variable} ({unit})", "trips", "total", "mean", "with a gain"],
+        f"In {currency}; with two standard errors of the mean. No share of fewer than {FEWEST} trips.",
+        [f"{table.variable} ({unit})", "trips", "total", "mean", "2 s.e.", "with a gain"],
         rows,
         half=True,
     )

@@ -18,6 +18,8 @@ from phoenix_runner.errors import RunnerError
 from phoenix_runner.fills import sample_asof
 
 Floats = NDArray[np.float64]
+FEWEST = 10
+"""Results of a regime of which a share is shown."""
 
 
 class RegimeError(RunnerError):
@@ -40,6 +42,11 @@ class RegimeRow:
     mean: float | None
     standard_error: float | None
     share_positive: float | None
+
+    @property
+    def few(self) -> bool:
+        """Too few results for a share of gains to mean anything."""
+        return self.count < FEWEST
 
 
 @dataclass(frozen=True)
