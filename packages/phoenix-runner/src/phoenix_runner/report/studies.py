@@ -148,7 +148,7 @@ def regime_section(table: RegimeTable, *, currency: str) -> Section:
         return Section(title, f"{sentence[0].upper()}{sentence[1:]}.", [])
     names = [bounds(r.low, r.high) for r in table.rows]
 
-    def paint(axes: Axes, _: bool) -> None:
+    def paint(axes: Axes, narrow: bool) -> None:
         x = np.arange(len(names))
         mean = [math.nan if r.mean is None else r.mean for r in table.rows]
         error = [0.0 if r.standard_error is None else 2 * r.standard_error for r in table.rows]
@@ -156,7 +156,8 @@ def regime_section(table: RegimeTable, *, currency: str) -> Section:
         axes.errorbar(x, mean, yerr=error, fmt="o", color=BLUE, capsize=4, markersize=6)
         axes.set_xticks(x, names)
         axes.set_xlim(-0.5, len(names) - 0.5)
-        axes.set_xlabel(f"{table.variable} at entry ({unit})")
+        between = "\n" if narrow else " "  # an instrument's name in it is wider than a telephone
+        axes.set_xlabel(f"{table.variable}{between}at entry ({unit})")
         axes.set_ylabel(f"mean result ({currency})")
 
     afterwards = (
