@@ -67,7 +67,8 @@ def running_cluster(folder: Path) -> Iterator[Cluster]:
                 subprocess.Popen(command, stdout=log, stderr=log, cwd=own, env=environment)
             )
         deadline = time.monotonic() + START_S
-        while not found.exists():
+        # It is there before it is written.
+        while not (found.exists() and found.read_text().strip().endswith("}")):
             assert time.monotonic() < deadline, (folder / "log.txt").read_text()
             assert scheduler.poll() is None, (folder / "log.txt").read_text()
             time.sleep(0.1)

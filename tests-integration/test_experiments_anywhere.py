@@ -123,10 +123,13 @@ def scheduler(tmp_path: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     address_file = tmp_path / "scheduler.json"
     command = ["--port", "0", "--no-dashboard", "--scheduler-file", str(address_file)]
     process = subprocess.Popen([*DASK, "scheduler", *command], stdout=DEVNULL, stderr=DEVNULL)
-    wait_for(address_file.exists)
-    yield json.loads(address_file.read_text())["address"], process
-    process.kill()
-    process.wait()
+    try:
+        # It is there before it is written.
+        wait_for(lambda: address_file.exists() and address_file.read_text().strip().endswith("}"))
+        yield json.loads(address_file.read_text())["address"], process
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture
