@@ -8,7 +8,8 @@ import subprocess
 import sys
 from functools import cache
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,12 @@ DECIDING = (
 """Packages whose version is part of an experiment's id."""
 REPORTED = (*DECIDING, "phoenix-etl", "pyarrow", "pandas", "msgspec", "matplotlib")
 DECIDING_CODE = ("phoenix_schemas", "phoenix_signals", "phoenix_strategies", "phoenix_runner")
+
+
+@cache  # each task of a suite asks for all of them
+def version(package: str) -> str:
+    """Version of an installed package."""
+    return version_of(package)
 
 
 def deciding_versions() -> dict[str, str]:
