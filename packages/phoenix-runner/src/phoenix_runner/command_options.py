@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+SUITE = click.argument("suite", type=click.Path(dir_okay=False))
 RUNS_DIR = click.option(
     "--runs-dir", default="runs", show_default=True, help="Folder (or URI) of the bundles."
 )

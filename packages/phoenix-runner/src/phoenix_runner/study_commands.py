@@ -13,9 +13,11 @@ from phoenix_runner.command_options import (
     QUIET,
     RUNS_DIR,
     SET,
+    SUITE,
     WORKERS,
     durations,
     print_json,
+    with_options,
 )
 
 if TYPE_CHECKING:
@@ -29,9 +31,7 @@ HORIZONS = click.option(
 
 def _study_command[**P](function: Callable[P, None]) -> Callable[P, None]:
     """What every command that studies a suite takes."""
-    for option in (QUIET, JSON, SET, click.argument("suite", type=click.Path(dir_okay=False))):
-        function = option(function)
-    return function
+    return with_options(SUITE, SET, JSON, QUIET)(function)
 
 
 @click.command()

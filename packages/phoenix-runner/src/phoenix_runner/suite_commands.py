@@ -14,6 +14,7 @@ from phoenix_runner.command_options import (
     JSON,
     QUIET,
     SET,
+    SUITE,
     durations,
     print_json,
     with_options,
@@ -26,20 +27,10 @@ if TYPE_CHECKING:
 
 def _suite_command[**P](function: Callable[P, None]) -> Callable[P, None]:
     """What every command that runs a suite takes."""
-    for option in reversed(
-        (
-            click.argument("suite", type=click.Path(dir_okay=False)),
-            SET,
-            click.option(
-                "--overwrite", is_flag=True, help="Run again although the experiment is finished."
-            ),
-            *EXECUTION,
-            JSON,
-            QUIET,
-        )
-    ):
-        function = option(function)
-    return function
+    overwrite = click.option(
+        "--overwrite", is_flag=True, help="Run again although the experiment is finished."
+    )
+    return with_options(SUITE, SET, overwrite, *EXECUTION, JSON, QUIET)(function)
 
 
 @click.command()
