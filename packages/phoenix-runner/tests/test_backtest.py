@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
+import traceback
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,21 @@ def test_an_exception_in_a_callback_ends_the_run_with_its_own_error(quotes: Path
     assert isinstance(caught.value.__cause__, LookupError)
     assert caught.value.exit_code == 1
     assert len(Probe.log) == 7
+
+
+def test_nothing_of_the_engine_outlives_a_run_that_failed(quotes: Path) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(CallbackError) as caught:
+            run_probe(quotes, {"raise_at": 7})
+        alive = [type(each).__name__ for each in gc.get_objects() if isinstance(each, Probe)]
+        lines = "".join(traceback.format_exception(caught.value))
+    finally:
+        gc.enable()
+    assert alive == []
+    assert "planted" in lines
+    assert "probe_strategies.py" in lines
 
 
 def test_ctrl_c_ends_the_run_within_a_second(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -12,6 +15,13 @@ from phoenix_strategies.intents import BUY, SELL, Cancel, Limit, Market
 from phoenix_strategies.nautilus_seam import GuardedAlgorithm, PhoenixStrategy, SeamConfig
 from phoenix_strategies.run_control import RunControl
 from phoenix_strategies.settings import StrategySettings
+
+
+@pytest.fixture(autouse=True)
+def collected_here() -> Iterator[None]:
+    """An exception that was kept holds its engine in a cycle: it dies in this thread, like the rest."""
+    yield
+    gc.collect()
 
 
 class Scripted(PhoenixStrategy[StrategySettings]):
@@ -379,3 +389,33 @@ def test_an_algorithms_exception_ends_the_run_too() -> None:
     assert control.error is not None
     assert control.error.where == "Halves.on_order"
     assert engine.iteration < 10
+
+
+class OwnAlarm(Scripted):
+    """Sets an alert by the engine's clock itself."""
+
+    def begin(self) -> None:
+        super().begin()
+        self.clock.set_time_alert_ns("alarm", START + SECOND, lambda _event: self.refuse("alarm"))
+        self.at("later", START + 2 * SECOND, lambda _event: self.refuse("later"))
+
+
+def test_components_die_with_their_engine_and_wait_for_no_collection() -> None:
+    # A collection runs in any thread, and the engine's objects must die in the one that made them.
+    control = RunControl()
+    strategy = OwnAlarm(SeamConfig("TEST-001", str(INSTRUMENT), StrategySettings(), control))
+    strategy.script = {5: buy_by_halves}
+    algorithm = Halves("HALVES", control)
+    alive = [weakref.ref(strategy), weakref.ref(algorithm)]
+    gc.collect()
+    gc.disable()
+    try:
+        engine = engine_with(strategy, algorithms=[algorithm])
+        run(engine, quotes(10))
+        assert control.refusals["TEST-001", "alarm"] == control.refusals["TEST-001", "later"] == 1
+        assert control.error is None
+        engine.dispose()
+        del engine, strategy, algorithm
+        assert [reference() for reference in alive] == [None, None]
+    finally:
+        gc.enable()

@@ -10,8 +10,7 @@ from __future__ import annotations
 import gc
 import importlib
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -30,6 +29,7 @@ from phoenix_strategies.run_control import RunControl
 from phoenix_runner.books import Row, Rows, take_books
 from phoenix_runner.bundle import DECISION_SCHEMA
 from phoenix_runner.catalog_series import Catalog
+from phoenix_runner.engine_lifetime import collecting_here
 from phoenix_runner.errors import InterruptedRunError, RunnerError
 from phoenix_runner.feeds import GAP_NS
 from phoenix_runner.fills import Fill, FundingPayment, attribute
@@ -150,25 +150,6 @@ def _run(
     finally:
         engine.dispose()
         control.on_fill = None
-
-
-@contextmanager
-def collecting_here() -> Iterator[None]:
-    """Collect cyclic garbage in this thread only, at the end.
-
-    Engine objects must die in the thread that made them, and an automatic collection runs in
-    whichever thread happens to allocate (the one that reads ahead, for instance).
-    """
-    automatic = gc.isenabled()
-    gc.disable()
-    gc.freeze()  # what lives already is not looked through again and again
-    try:
-        yield
-    finally:
-        gc.collect()
-        gc.unfreeze()
-        if automatic:
-            gc.enable()
 
 
 def _build(

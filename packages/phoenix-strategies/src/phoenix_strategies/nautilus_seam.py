@@ -53,6 +53,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from functools import wraps
@@ -125,13 +126,17 @@ def _guarded(name: str, function: Callback) -> Callback:
 
 
 class GuardedClock:
-    """A component's clock, whose time alerts are guarded like its other callbacks."""
+    """A component's clock, whose time alerts are guarded like its other callbacks.
+
+    It does not keep its component alive: in a cycle both would wait for the garbage collector, which
+    runs in any thread, and what is the engine's must die in the thread that made it.
+    """
 
     __slots__ = ("_clock", "_owner", "timestamp_ns")
 
     def __init__(self, clock: Any, owner: GuardedCallbacks) -> None:
         self._clock = clock
-        self._owner = owner
+        self._owner = weakref.ref(owner)
         self.timestamp_ns: Callable[[], int] = clock.timestamp_ns  # asked for with every event
 
     def __getattr__(self, name: str) -> Any:
@@ -150,7 +155,13 @@ class GuardedClock:
             return argument
         name = getattr(argument, "__name__", type(argument).__name__)
         guarded = _guarded(name, lambda _self, event: argument(event))
-        return lambda event: guarded(self._owner, event)
+
+        def call_back(event: TimeEvent) -> None:
+            owner = self._owner()
+            if owner is not None:  # the engine may outlive it
+                guarded(owner, event)
+
+        return call_back
 
 
 class GuardedCallbacks:

@@ -1,0 +1,62 @@
+"""Engine objects die in the thread that made them, and at the end of their run.
+
+The engine's components belong to one thread: dropped in another they are leaked, with a complaint on
+stderr. Whatever keeps them in a cycle leaves them to the garbage collector, and that runs in
+whichever thread happens to allocate: the one that reads ahead, one of Dask, one of a notebook.
+"""
+
+from __future__ import annotations
+
+import gc
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def collecting_here() -> Iterator[None]:
+    """Collect cyclic garbage in this thread only, at the end; an exception keeps no engine alive."""
+    automatic = gc.isenabled()
+    gc.disable()
+    gc.freeze()  # what lives already is not looked through again and again
+    try:
+        yield
+    except BaseException as error:
+        release_frames(error)
+        raise
+    finally:
+        gc.collect()
+        gc.unfreeze()
+        if automatic:
+            gc.enable()
+
+
+def release_frames(error: BaseException) -> None:
+    """Clear the variables of every finished frame that an exception, or one behind it, came through.
+
+    They would keep strategies and engine alive as long as the exception. Files, lines and messages
+    stay.
+
+    Examples
+    --------
+    >>> def fail():
+    ...     held = object()
+    ...     raise ValueError("planted")
+    >>> try:
+    ...     fail()
+    ... except ValueError as error:
+    ...     frame = error.__traceback__.tb_next.tb_frame
+    ...     before = "held" in frame.f_locals
+    ...     release_frames(error)
+    ...     before, "held" in frame.f_locals
+    (True, False)
+    """
+    waiting: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while waiting:
+        each = waiting.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        traceback.clear_frames(each.__traceback__)
+        waiting += [each.__cause__, each.__context__]
