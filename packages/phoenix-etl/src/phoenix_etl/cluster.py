@@ -76,7 +76,8 @@ def dask_executor(address: str) -> Iterator[tuple[Executor, int]]:
             client.wait_for_workers(1, timeout=WORKERS_S)
         except TimeoutError:
             raise EtlError(
-                f"{address}: the scheduler has no workers; start some with: dask worker {address}"
+                f"{address}: the scheduler has no workers; start some, one for each core, with: "
+                f"dask worker {address} --nworkers -1 --nthreads 1"
             ) from None
         threads = sum(client.ncores().values())
         try:

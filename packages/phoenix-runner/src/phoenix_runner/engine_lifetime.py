@@ -8,27 +8,35 @@ whichever thread happens to allocate: the one that reads ahead, one of Dask, one
 from __future__ import annotations
 
 import gc
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_ONE_AT_A_TIME = threading.Lock()
+
 
 @contextmanager
 def collecting_here() -> Iterator[None]:
-    """Collect cyclic garbage in this thread only, at the end; an exception keeps no engine alive."""
-    automatic = gc.isenabled()
-    gc.disable()
-    gc.freeze()  # what lives already is not looked through again and again
-    try:
-        yield
-    except BaseException as error:
-        release_frames(error)
-        raise
-    finally:
-        gc.collect()
-        gc.unfreeze()
-        if automatic:
-            gc.enable()
+    """Collect cyclic garbage in this thread only, at the end; an exception keeps no engine alive.
+
+    There is one collector in a process: a second thread (of a Dask worker that has many) waits. It loses
+    nothing, for strategies are Python and threads take turns at that.
+    """
+    with _ONE_AT_A_TIME:
+        automatic = gc.isenabled()
+        gc.disable()
+        gc.freeze()  # what lives already is not looked through again and again
+        try:
+            yield
+        except BaseException as error:
+            release_frames(error)
+            raise
+        finally:
+            gc.collect()
+            gc.unfreeze()
+            if automatic:
+                gc.enable()
 
 
 def release_frames(error: BaseException) -> None:
