@@ -380,7 +380,7 @@ def test_a_stopped_suite_goes_on_where_it_was_and_ends_the_same(root: Path) -> N
     shutil.rmtree(whole)
     suite = suite_over(root)
     stopping = Counting(stop_after=4)
-    with pytest.raises(InterruptedRunError, match="4 of 6 runs are kept"):
+    with pytest.raises(InterruptedRunError, match="4 of 8 runs are kept"):
         run_walk_forward(suite, stopping)
     assert not whole.exists()
     resuming = Counting()

@@ -8,6 +8,7 @@ finished under the task's experiment id; a suite that stops half-way goes on fro
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import traceback
@@ -195,6 +196,7 @@ class TaskStore:
         require_writable(output, "output.dir")
         self._root = output / ".tasks"
         self._fresh = fresh
+        self._saved: set[Path] = set()
 
     def _folder(self, task: AnyTask) -> Path:
         return self._root / task.identity
@@ -202,7 +204,7 @@ class TaskStore:
     def load(self, task: AnyTask) -> Files | None:
         """The files of a task that was finished before."""
         folder = self._folder(task)
-        if self._fresh or not folder.is_dir():
+        if (self._fresh and folder not in self._saved) or not folder.is_dir():
             return None
         return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -216,6 +218,7 @@ class TaskStore:
             (staging / name).write_bytes(content)
         shutil.rmtree(folder, ignore_errors=True)
         staging.rename(folder)
+        self._saved.add(folder)
 
     def forget(self, tasks: Sequence[AnyTask]) -> None:
         """Drop tasks whose suite is published."""
@@ -231,22 +234,40 @@ def run_tasks(
     store: TaskStore,
     *,
     progress: TaskProgress | None = None,
+    then: Callable[[int, Files], AnyTask | None] | None = None,
+    following: int = 0,
 ) -> list[Files]:
     """Files of every task, in the order given; finished ones come from the store.
+
+    `then(index, files)` may return a task that the files of task `index` make possible, `following` of
+    them in all. They are done as soon as a worker is free, and kept in the store.
 
     A task that fails, or whose workers die, does not stop the others: they are finished and kept,
     then the first failure is raised with its label. Ctrl-C raises InterruptedRunError.
     """
-    results: list[Files | None] = [store.load(task) for task in tasks]
-    done = sum(files is not None for files in results)
-    if progress is not None:
-        progress(done, len(tasks), "")
+    todo = list(tasks)
+    results: list[Files | None] = [None for _ in todo]
+    submitted = done = 0
+    total = len(tasks) + following
     waiting: dict[Future[dict[str, Any]], int] = {}
     failures: list[tuple[int, PhoenixError, str | None]] = []
 
-    def take(future: Future[dict[str, Any]], index: int) -> None:
+    def load(index: int) -> None:
+        files = store.load(todo[index])
+        if files is not None:
+            keep(index, files)
+
+    def keep(index: int, files: Files) -> None:
         nonlocal done
-        task = tasks[index]
+        done += 1
+        results[index] = files
+        if then is not None and index < len(tasks) and (task := then(index, files)) is not None:
+            todo.append(task)
+            results.append(None)
+            load(len(todo) - 1)
+
+    def take(future: Future[dict[str, Any]], index: int) -> None:
+        task = todo[index]
         try:
             answer = future.result()
         except Exception as error:  # noqa: BLE001  a worker's death has as many names as executors
@@ -260,34 +281,47 @@ def run_tasks(
         if "error" in answer:
             failures.append((index, _failure(task, answer), answer["traceback"]))
             return
-        results[index] = answer["files"]
         store.save(task, answer["files"])
-        done += 1
+        keep(index, answer["files"])
         if progress is not None:
-            progress(done, len(tasks), task.label)
+            progress(done, total, task.label)
 
+    def submit_new() -> None:
+        nonlocal submitted
+        while submitted < len(todo):
+            index, task = submitted, todo[submitted]
+            submitted += 1
+            if results[index] is not None:
+                continue
+            future = executor.submit(run_task, task.work, task.request())
+            if not future.done():
+                waiting[future] = index
+                continue
+            take(future, index)  # in this process: keep it before the next begins
+            if any(isinstance(e, InterruptedRunError) for _, e, _ in failures):
+                raise KeyboardInterrupt
+
+    for index in range(len(tasks)):
+        load(index)
+    if progress is not None:
+        progress(done, total, "")
     try:
-        for index, task in enumerate(tasks):
-            if results[index] is None:
-                future = executor.submit(run_task, task.work, task.request())
-                if future.done():  # in this process: keep it before the next begins
-                    take(future, index)
-                    if any(isinstance(e, InterruptedRunError) for _, e, _ in failures):
-                        raise KeyboardInterrupt
-                else:
-                    waiting[future] = index
+        submit_new()
+        if waiting:  # while they work: the slow import of what the report is drawn with
+            importlib.import_module("phoenix_runner.report.writing")
         while waiting:
             finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
             for future in finished:
                 take(future, waiting.pop(future))
+            submit_new()
     except KeyboardInterrupt:
         raise InterruptedRunError(
-            f"stopped by the user; {done} of {len(tasks)} runs are kept, the same command goes on "
+            f"stopped by the user; {done} of {total} runs are kept, the same command goes on "
             "from there"
         ) from None
     if failures:
         raise _first(failures, store)
-    return [files for files in results if files is not None]
+    return [files for files in results[: len(tasks)] if files is not None]
 
 
 def _failure(task: AnyTask, answer: Mapping[str, Any]) -> PhoenixError:

@@ -2,8 +2,8 @@
 
     folds -> [a screen of all sets on each training range: the best few go on]
           -> a run for each (fold, parameter set) on its training range
-          -> the best set of each fold by the objective, ties to the earlier set
-          -> a run for each fold on its test range, with that set
+          -> the best set of each fold by the objective, ties to the earlier set (see `training`)
+          -> a run for each fold on its test range, with that set, as soon as the set is known
           -> one bundle: the folds' bundles, trials.csv, set_returns.parquet (see `trials`),
           walk_forward.json, summary, report
 
@@ -75,17 +75,16 @@ from phoenix_runner.tasks import (
     AnyTask,
     Files,
     ScreenTask,
-    Task,
     TaskProgress,
     TaskStore,
     run_tasks,
 )
+from phoenix_runner.training import Training, task_over
 from phoenix_runner.trials import (
     TRIAL_COLUMNS,
     Trial,
     Tried,
     best_of,
-    choose,
     returns_table,
     trial_rows,
     trial_variance,
@@ -130,9 +129,9 @@ def run_walk_forward(
     store = TaskStore(Path(output.dir), fresh=overwrite)
     done: list[AnyTask] = []
 
-    def finish(tasks: Sequence[AnyTask]) -> list[Files]:
+    def finish(tasks: Sequence[AnyTask], **options: Any) -> list[Files]:
         done.extend(tasks)
-        return run_tasks(tasks, executor, store, progress=progress)
+        return run_tasks(tasks, executor, store, **options)
 
     # What is tried on each training range: every set, or the best of a screen.
     screened: list[list[Trial]] = []
@@ -151,37 +150,25 @@ def run_walk_forward(
                 [
                     _screen_task(suite, sets, label, digest, *range_)
                     for label, range_ in zip(labels, ranges, strict=True)
-                ]
+                ],
+                progress=progress,
             )
         ]
         if whole:
             series = [Trial.screened(s) for s in found.pop()]
         screened = [[Trial.screened(s) for s in fold] for fold in found]
         tried = [best_of(fold, mode.objective, screen.keep) for fold in screened]
-    training = [
-        _task(suite, sets[s], f"fold {f.index} train, {describe(sets[s])}", digest,
-              f.train_start_ns, f.train_end_ns, fit=True)
-        for f, own in zip(folds, tried, strict=True)
-        for s in own
-    ]  # fmt: skip
     replays = [
-        _task(suite, s, f"whole range, {describe(s)}", digest, section.start_ns, section.end_ns)
+        task_over(suite, s, f"whole range, {describe(s)}", digest, section.start_ns, section.end_ns)
         for s in (sets if screen is None and not absent else [])
     ]
-    first = finish([*training, *replays])
-    if replays:
-        series = [Trial.of(files) for files in first[len(training) :]]
-    answers = iter(first)
-    by_fold = [{s: Trial.of(next(answers)) for s in own} for own in tried]
-    chosen = [list(own)[choose(list(own.values()), mode.objective)] for own in by_fold]
-    # In training, so that the test has nothing left to fit.
-    fitted = [own[c].fitted for own, c in zip(by_fold, chosen, strict=True)]
-    testing = [
-        _task(suite, {**sets[c], **own}, f"fold {f.index} test, {describe(sets[c])}", digest,
-              f.test_start_ns, f.test_end_ns, whole=True)
-        for f, c, own in zip(folds, chosen, fitted, strict=True)
-    ]  # fmt: skip
-    tests = finish(testing)
+    training = Training(suite, sets, folds, tried, digest)
+    first = finish(
+        [*training.tasks, *replays], progress=progress, then=training.take, following=len(folds)
+    )
+    series += [Trial.of(files) for files in first[len(training.tasks) :]]
+    by_fold, chosen = training.by_fold, training.chosen
+    tests = finish(training.tests)  # done already: each followed its fold's training
 
     overfitting = _overfitting(series, screened=screen is not None)
     if overfitting is None and not absent:
@@ -299,16 +286,6 @@ def _with_data(suite: Suite, folds: Sequence[Fold]) -> tuple[list[Fold], list[Fo
     if not kept:
         raise next(iter(missing.values()))
     return kept, [fold for fold in folds if fold.index in missing]
-
-
-def _task(
-    suite: Suite, parameters: ParameterSet, label: str, digest: str, start_ns: int, end_ns: int,
-    *, whole: bool = False, fit: bool = False,
-) -> Task:  # fmt: skip
-    own = with_parameters(
-        suite, parameters, start_utc=format_utc(start_ns), end_utc=format_utc(end_ns)
-    )
-    return Task(label, own, digest, whole, fit)
 
 
 def _screen_task(

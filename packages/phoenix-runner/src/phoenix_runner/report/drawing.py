@@ -21,6 +21,7 @@ import matplotlib.style
 import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -159,9 +160,9 @@ def _svg(
         axes.patch.set_alpha(0)
         paint(axes, narrow)
         out = io.StringIO()
-        figure.savefig(
-            out, format="svg", metadata=dict.fromkeys(["Date", "Creator", "Format", "Type"])
-        )
+        # Not savefig, which goes through the whole figure twice: once to lay it out, once to draw it.
+        metadata = dict.fromkeys(["Date", "Creator", "Format", "Type"])
+        FigureCanvasSVG(figure).print_svg(out, metadata=metadata)
     text = out.getvalue()
     view = re.search(r'viewBox="([^"]+)"', text)
     assert view is not None
