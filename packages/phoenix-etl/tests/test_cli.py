@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
-from phoenix_etl import cli, command_output, scheduler
+from phoenix_etl import cli, command_output, scheduler, worker_pool
 from phoenix_etl.config import RETIRED_KEYS
 from rich.console import Console
 
@@ -613,7 +613,7 @@ def test_a_worker_that_dies_is_said_in_one_line(run: Run, dumps, catalog, monkey
             "aggTrades", f"2024-01-0{day}", [ROW.replace(str(T0), str(T0 + (day - 1) * 86_400_000))]
         )
     monkeypatch.setattr(scheduler, "_INLINE_BYTES", 0)
-    monkeypatch.setattr(scheduler, "_start_worker", os.abort)
+    monkeypatch.setattr(worker_pool, "_start_worker", os.abort)
     args = (
         "ingest",
         "--raw-root",
@@ -638,21 +638,19 @@ def test_workers_end_with_a_killed_coordinator(dumps, catalog, tmp_path: Path) -
         dumps.add(
             "aggTrades", f"2024-01-0{day}", [ROW.replace(str(T0), str(T0 + (day - 1) * 86_400_000))]
         )
-    script = tmp_path / "slow.py"
-    script.write_text(
-        "import sys, time, os\n"
+    (tmp_path / "slow_reading.py").write_text(
+        "import os, time\n"
         "from pathlib import Path\n"
-        "from phoenix_etl import pipeline, scheduler\n"
-        "from phoenix_etl.config import EtlConfig\n"
         "def slow(*_args):\n"
         f"    Path({str(tmp_path)!r}, f'worker-{{os.getpid()}}').touch()\n"
-        "    time.sleep(600)\n"
-        "if __name__ == '__main__':\n"
-        "    scheduler._INLINE_BYTES = 0\n"
-        "    scheduler._read_task = slow\n"
-        "    pipeline.ingest(EtlConfig(raw_roots=[sys.argv[1]], catalog_path=sys.argv[2],"
-        " ingest_workers=2))\n",
+        "    time.sleep(600)\n",
         "utf-8",
+    )
+    script = _script(
+        tmp_path,
+        "from slow_reading import slow\n"
+        "scheduler._read_task = slow\n"
+        "ingest(EtlConfig(raw_roots=[sys.argv[1]], catalog_path=sys.argv[2], ingest_workers=2))\n",
     )
     child = subprocess.Popen([sys.executable, str(script), str(dumps.root), str(catalog.root)])
     deadline = time.monotonic() + 60
@@ -666,6 +664,41 @@ def test_workers_end_with_a_killed_coordinator(dumps, catalog, tmp_path: Path) -
         time.sleep(0.05)
     assert not any(_lives(pid) for pid in workers)
     assert not catalog.ingest().failed
+
+
+def test_a_script_needs_no_main_guard(dumps, catalog, tmp_path: Path) -> None:
+    for day in (1, 2):
+        dumps.add(
+            "aggTrades", f"2024-01-0{day}", [ROW.replace(str(T0), str(T0 + (day - 1) * 86_400_000))]
+        )
+    script = _script(
+        tmp_path,
+        "print('once')\n"
+        "found = ingest(\n"
+        "    EtlConfig(raw_roots=[sys.argv[1]], catalog_path=sys.argv[2], ingest_workers=2)\n"
+        ")\n"
+        "print(len(found.manifest.files), multiprocessing.active_children())\n",
+    )
+    done = subprocess.run(
+        [sys.executable, str(script), str(dumps.root), str(catalog.root)],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "once\n2 []\n", "")
+
+
+def _script(folder: Path, text: str) -> Path:
+    """A user's script, without `if __name__ == "__main__":`, whose ingests use workers."""
+    script = folder / "script.py"
+    imports = (
+        "import multiprocessing\n"
+        "import sys\n"
+        "from phoenix_etl import scheduler\n"
+        "from phoenix_etl.config import EtlConfig\n"
+        "from phoenix_etl.pipeline import ingest\n"
+        "scheduler._INLINE_BYTES = 0\n"
+    )
+    script.write_text(imports + text, "utf-8")
+    return script
 
 
 def _lives(pid: int) -> bool:

@@ -3,7 +3,6 @@ the same bytes whatever the order, the number of workers or the way the rows are
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import signal
@@ -19,6 +18,7 @@ from hypothesis import strategies as st
 from phoenix_etl import scheduler
 from phoenix_etl.coverage import coverage_of
 from phoenix_etl.errors import CatalogError, NothingFoundError
+from phoenix_etl.worker_pool import WorkerPool
 from phoenix_schemas.timestamps import parse_utc
 
 from .conftest import Catalog, Dumps
@@ -538,8 +538,7 @@ def test_the_digest_names_the_data_and_nothing_of_this_machine(dumps, tmp_path: 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no signal masks there")
 def test_ctrl_c_is_for_the_coordinator_from_a_workers_first_moment() -> None:
-    context = multiprocessing.get_context("spawn")
-    with scheduler._Workers(1, context) as pool:
+    with WorkerPool(1) as pool:
         blocked = pool.submit(signal.pthread_sigmask, signal.SIG_BLOCK, []).result(timeout=60)
     assert signal.SIGINT in blocked
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])

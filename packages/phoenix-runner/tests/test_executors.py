@@ -61,6 +61,25 @@ def test_workers_that_are_coming_up_are_ended_too(tmp_path: Path) -> None:
             future.result(0)
 
 
+def test_a_script_needs_no_main_guard(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from phoenix_runner.executors import open_executor\n"
+        "from worker_jobs import square\n"
+        "print('once')\n"
+        "with open_executor('local', workers=2) as executor:\n"
+        "    print([f.result() for f in [executor.submit(square, x) for x in range(4)]])\n"
+        "print(sys.modules['__main__'].__file__ == __file__)\n",
+        "utf-8",
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.stdout, done.stderr) == ("once\n[0, 1, 4, 9]\nTrue\n", "")
+
+
 def test_one_worker_runs_in_this_process() -> None:
     with open_executor("local", workers=1) as executor:
         assert isinstance(executor, Inline)

@@ -58,3 +58,8 @@ def test_a_spec_whose_parts_are_right_is_found(own: str) -> None:
 def test_ctrl_c_while_a_module_is_imported_is_ctrl_c(own: str) -> None:
     with pytest.raises(KeyboardInterrupt):
         registry.find(own)
+
+
+def test_a_spec_of_the_script_itself_is_not_there_in_a_worker() -> None:
+    with pytest.raises(UnknownStrategyError, match="workers do not run your script"):
+        registry.find("__main__:SPEC_OF_A_SCRIPT")

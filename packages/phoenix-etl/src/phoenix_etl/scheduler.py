@@ -8,14 +8,13 @@ in which order it ends, changes nothing in the result.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import secrets
 import signal
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -31,6 +30,7 @@ from phoenix_etl.partitions import Partition, PartitionTask, build_partition
 from phoenix_etl.plan import PlannedFile
 from phoenix_etl.source_rows import ReadOptions, ReadResult, read_source
 from phoenix_etl.spilled_rows import Part, Spill
+from phoenix_etl.worker_pool import WorkerPool
 from phoenix_etl.worker_progress import INTERVAL_S, ProgressListener, ProgressTeller
 
 _INLINE_BYTES = 64 << 20
@@ -130,8 +130,7 @@ def crew_for(
     if count == 1 or total_bytes < _INLINE_BYTES:
         yield Crew(None, 1, cores if limit is None else count)
         return
-    context = multiprocessing.get_context("spawn")
-    pool = _Workers(count, context, initializer=_start_worker)
+    pool = WorkerPool(count)
     try:
         yield Crew(pool, count, max(1, cores // count))
     except BaseException:
@@ -141,38 +140,6 @@ def crew_for(
         pool.shutdown(wait=True, cancel_futures=True)
         raise
     pool.shutdown()
-
-
-class _Workers(ProcessPoolExecutor):
-    """Processes that are deaf to Ctrl-C from their first moment: it is for the coordinator, and one
-    that comes while they import would have each print its traceback. They start when work comes."""
-
-    def submit[**P, T](self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        with _ctrl_c_waits():
-            return super().submit(fn, *args, **kwargs)
-
-
-@contextmanager
-def _ctrl_c_waits() -> Iterator[None]:
-    """Put off Ctrl-C to the end of the block; processes that start in it do not hear it at all.
-
-    A child inherits what the thread blocks. But another thread may take the signal, and Python would
-    then interrupt this one half-way through the start of a child, so the handler waits as well.
-    """
-    is_main = threading.current_thread() is threading.main_thread()
-    if not is_main or not hasattr(signal, "pthread_sigmask"):  # elsewhere, or Windows
-        yield
-        return
-    came: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        if came:
-            signal.raise_signal(signal.SIGINT)
 
 
 @contextmanager
@@ -419,16 +386,3 @@ def _read_task(
 
 def _progress_path(spill_name: Path) -> Path:
     return spill_name.with_name(f"{spill_name.name}.progress")
-
-
-def _start_worker() -> None:
-    """Leave Ctrl-C to the coordinator, and end when it ends, even by kill -9."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_coordinator, daemon=True).start()
-
-
-def _end_with_coordinator() -> None:
-    coordinator = multiprocessing.parent_process()
-    if coordinator is not None:
-        coordinator.join()
-        os._exit(1)

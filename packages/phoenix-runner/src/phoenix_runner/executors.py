@@ -9,19 +9,18 @@ of its own, a death costs only the task it was doing, and that task is tried aga
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import queue
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import resource_tracker
 from typing import Any
 
 from phoenix_etl.cluster import dask_executor
+from phoenix_etl.worker_pool import WorkerPool
 
 from phoenix_runner.errors import RunnerError
 
@@ -89,9 +88,9 @@ class LocalWorkers(Executor):
 
     def _serve(self) -> None:
         # Workers inherit what their thread blocks: a Ctrl-C of the terminal, which goes to all of its
-        # processes, would else end those that have not come to `_serve_the_parent` with a traceback.
+        # processes, would else end those that are still starting with a traceback.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        pool: ProcessPoolExecutor | None = None
+        pool: WorkerPool | None = None
         pid = 0
         while (task := self._tasks.get()) is not None:
             future, fn, args, kwargs = task
@@ -100,7 +99,7 @@ class LocalWorkers(Executor):
             for attempt in range(1, ATTEMPTS + 1):
                 try:
                     if pool is None:
-                        pool = _one_process()
+                        pool = WorkerPool(1)
                         pid = pool.submit(os.getpid).result()
                         self._pids.add(pid)
                     if self._killing.is_set():  # it came up after the others were killed
@@ -123,25 +122,6 @@ class LocalWorkers(Executor):
         if pool is not None:
             pool.shutdown()
             self._pids.discard(pid)
-
-
-def _one_process() -> ProcessPoolExecutor:
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(1, mp_context=context, initializer=_serve_the_parent)
-
-
-def _serve_the_parent() -> None:
-    """A terminal sends Ctrl-C to workers too; the parent decides, and ends them. If it is killed
-    itself, they end too, instead of finishing what nobody will read."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="watch-parent", daemon=True).start()
 
 
 @contextlib.contextmanager

@@ -210,9 +210,12 @@ def _import_spec(name: str, module_name: str, attribute: str) -> StrategySpec:
     try:
         spec = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        msg = (
-            f"strategy {name!r} must be importable as module:attribute ({error}); is it installed?"
+        hint = (
+            "put it into a module of its own, for workers do not run your script"
+            if module_name == "__main__"
+            else "is it installed?"
         )
+        msg = f"strategy {name!r} must be importable as module:attribute ({error}); {hint}"
         raise UnknownStrategyError(msg) from error
     except KeyboardInterrupt:
         raise

@@ -162,7 +162,7 @@ def _svg(
         out = io.StringIO()
         # Not savefig, which goes through the whole figure twice: once to lay it out, once to draw it.
         metadata = dict.fromkeys(["Date", "Creator", "Format", "Type"])
-        FigureCanvasSVG(figure).print_svg(out, metadata=metadata)
+        FigureCanvasSVG(figure).print_svg(out, metadata=metadata)  # type: ignore[no-untyped-call]
     text = out.getvalue()
     view = re.search(r'viewBox="([^"]+)"', text)
     assert view is not None
