@@ -122,6 +122,10 @@ class ScreenTask:
         return {"suite": self.suite.to_builtins(), "sets": list(self.sets)}
 
 
+_NEEDED_FOR_THE_REPORT = ("pandas", "phoenix_runner.report.writing")
+"""What is drawn with, and what pyarrow imports when it makes its first value."""
+
+
 def run_task(work: Work, request: Mapping[str, Any]) -> dict[str, Any]:
     """Do a task: `{"files": ...}`, or `{"error": ...}` for what went wrong in the run itself."""
     try:
@@ -307,8 +311,9 @@ def run_tasks(
         progress(done, total, "")
     try:
         submit_new()
-        if waiting:  # while they work: the slow import of what the report is drawn with
-            importlib.import_module("phoenix_runner.report.writing")
+        if waiting:  # while they work: slow imports of what comes after them
+            for name in _NEEDED_FOR_THE_REPORT:
+                importlib.import_module(name)
         while waiting:
             finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
             for future in finished:
