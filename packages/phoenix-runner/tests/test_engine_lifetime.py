@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import threading
 import time
+import traceback
+from types import FrameType
 
 import pytest
 from phoenix_runner.engine_lifetime import collecting_here
@@ -57,3 +59,43 @@ def test_what_a_chain_of_exceptions_held_dies_before_them() -> None:
     assert len(born) == 2
     assert not any(isinstance(each, Held) for each in gc.get_objects())
     assert gc.isenabled()
+
+
+def test_what_a_group_of_exceptions_held_dies_and_what_the_caller_handles_stays() -> None:
+    def inner() -> None:
+        held = Held()
+        raise KeyError(id(held))
+
+    def outer() -> None:
+        try:
+            inner()
+        except KeyError as error:
+            raise ExceptionGroup("several", [error]) from None
+
+    def handled() -> None:
+        kept = "of the caller"
+        raise LookupError(kept)
+
+    frames: list[FrameType] = []
+    try:
+        handled()
+    except LookupError as error:
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        with pytest.raises(ExceptionGroup), collecting_here():
+            outer()
+    assert frames[-1].f_locals["kept"] == "of the caller"
+    assert not any(isinstance(each, Held) for each in gc.get_objects())
+
+
+def test_ctrl_c_while_it_collects_leaves_the_collector_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gc, "collect", interrupted)
+        with pytest.raises(KeyboardInterrupt), collecting_here():
+            pass
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == 0

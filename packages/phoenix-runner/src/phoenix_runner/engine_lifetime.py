@@ -8,6 +8,7 @@ whichever thread happens to allocate: the one that reads ahead, one of Dask, one
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 import traceback
 from collections.abc import Iterator
@@ -23,24 +24,29 @@ def collecting_here() -> Iterator[None]:
     There is one collector in a process: a second thread (of a Dask worker that has many) waits. It loses
     nothing, for strategies are Python and threads take turns at that.
     """
+    handled = sys.exception()  # the caller is handling it: its frames are not ours to clear
     with _ONE_AT_A_TIME:
         automatic = gc.isenabled()
-        gc.disable()
-        gc.freeze()  # what lives already is not looked through again and again
         try:
+            gc.disable()
+            gc.freeze()  # what lives already is not looked through again and again
             yield
         except BaseException as error:
-            release_frames(error)
+            release_frames(error, handled)
             raise
         finally:
-            gc.collect()
-            gc.unfreeze()
-            if automatic:
-                gc.enable()
+            try:
+                gc.collect()
+            finally:  # Ctrl-C may come while it collects
+                gc.unfreeze()
+                if automatic:
+                    gc.enable()
 
 
-def release_frames(error: BaseException) -> None:
+def release_frames(error: BaseException, handled: BaseException | None = None) -> None:
     """Clear the variables of every finished frame that an exception, or one behind it, came through.
+
+    Nothing is touched of `handled` and of what is behind that.
 
     They would keep strategies and engine alive as long as the exception. Files, lines and messages
     stay.
@@ -60,7 +66,7 @@ def release_frames(error: BaseException) -> None:
     (True, False)
     """
     waiting: list[BaseException | None] = [error]
-    seen: set[int] = set()
+    seen = {id(handled)}
     while waiting:
         each = waiting.pop()
         if each is None or id(each) in seen:
@@ -68,3 +74,5 @@ def release_frames(error: BaseException) -> None:
         seen.add(id(each))
         traceback.clear_frames(each.__traceback__)
         waiting += [each.__cause__, each.__context__]
+        if isinstance(each, BaseExceptionGroup):
+            waiting += each.exceptions
