@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from phoenix_runner.errors import RunnerError
 from phoenix_runner.executors import Inline, LocalWorkers, WorkerDiedError, open_executor
-from worker_jobs import die, die_once, fail, process, sleep_long, square
+from worker_jobs import die, die_once, fail, leave, process, sleep_long, square
 
 
 def test_local_workers_answer_and_outlive_a_death(tmp_path: Path) -> None:
@@ -20,6 +20,7 @@ def test_local_workers_answer_and_outlive_a_death(tmp_path: Path) -> None:
     retried = workers.submit(die_once, str(tmp_path / "died"))
     hopeless = workers.submit(die)
     failing = workers.submit(fail)
+    leaving = workers.submit(leave)
     after = [workers.submit(square, x) for x in range(4)]
     assert [f.result(60) for f in squares] == [0, 1, 4, 9]
     assert retried.result(60) == "second time"
@@ -27,6 +28,7 @@ def test_local_workers_answer_and_outlive_a_death(tmp_path: Path) -> None:
         hopeless.result(60)
     with pytest.raises(LookupError, match="planted"):
         failing.result(60)
+    assert isinstance(leaving.exception(60), SystemExit)
     assert [f.result(60) for f in after] == [0, 1, 4, 9]
     workers.shutdown()
     with pytest.raises(RuntimeError, match="shut down"):

@@ -467,6 +467,7 @@ def test_the_store_keeps_all_of_a_task_or_nothing(root: Path, tmp_path: Path) ->
     store.save(task, {"a.txt": b"1"})
     assert store.load(task) == {"a.txt": b"1"}
     assert store.load(figures) is None
+    (tmp_path / "out" / ".tasks" / f".{task.identity}.4711").mkdir()  # kill -9 while it was saved
     store.forget([task])
     assert not (tmp_path / "out" / ".tasks").exists()
 

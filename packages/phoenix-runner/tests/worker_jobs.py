@@ -28,6 +28,10 @@ def fail() -> None:
     raise LookupError("planted")
 
 
+def leave() -> None:
+    raise SystemExit(3)
+
+
 def process() -> int:
     return os.getpid()
 

@@ -99,9 +99,10 @@ class LocalWorkers(Executor):
             for attempt in range(1, ATTEMPTS + 1):
                 try:
                     if pool is None:
-                        pool = WorkerPool(1)
-                        pid = pool.submit(os.getpid).result()
+                        starting = WorkerPool(1)
+                        pid = starting.submit(os.getpid).result()
                         self._pids.add(pid)
+                        pool = starting
                     if self._killing.is_set():  # it came up after the others were killed
                         os.kill(pid, signal.SIGKILL)
                     future.set_result(pool.submit(fn, *args, **kwargs).result())
@@ -116,7 +117,7 @@ class LocalWorkers(Executor):
                             "memory or use fewer workers"
                         )
                     )
-                except Exception as error:  # noqa: BLE001  it belongs to the future
+                except BaseException as error:  # noqa: BLE001  it belongs to the future, SystemExit too
                     future.set_exception(error)
                 break
         if pool is not None:

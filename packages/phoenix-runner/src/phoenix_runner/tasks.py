@@ -13,9 +13,10 @@ import os
 import shutil
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Protocol
 
 from phoenix_schemas.errors import PhoenixError
@@ -135,7 +136,7 @@ def run_task(work: Work, request: Mapping[str, Any]) -> dict[str, Any]:
         return {"error": str(error), "exit_code": error.exit_code, "traceback": text}
     except PhoenixError as error:
         return {"error": str(error), "exit_code": error.exit_code, "traceback": None}
-    except Exception as error:  # noqa: BLE001  a defect: it must not look like a worker's death
+    except (Exception, SystemExit) as error:  # noqa: BLE001  a defect, not a worker's death
         what = f"unexpected {type(error).__name__}: {error}"
         return {"error": what, "exit_code": 1, "traceback": traceback.format_exc()}
 
@@ -227,7 +228,10 @@ class TaskStore:
     def forget(self, tasks: Sequence[AnyTask]) -> None:
         """Drop tasks whose suite is published."""
         for task in tasks:
-            shutil.rmtree(self._folder(task), ignore_errors=True)
+            folder = self._folder(task)
+            cut_short = self._root.glob(f".{folder.name}.*")  # by a kill
+            for path in (folder, *cut_short):
+                shutil.rmtree(path, ignore_errors=True)
         if self._root.is_dir() and not any(self._root.iterdir()):
             self._root.rmdir()
 
@@ -250,10 +254,13 @@ def run_tasks(
     then the first failure is raised with its label. Ctrl-C raises InterruptedRunError.
     """
     todo = list(tasks)
+    place = list(range(len(todo)))  # of what follows: after all others, in the order of its cause
     results: list[Files | None] = [None for _ in todo]
     submitted = done = 0
     total = len(tasks) + following
     waiting: dict[Future[dict[str, Any]], int] = {}
+    # Not `concurrent.futures.wait`: a Ctrl-C that falls into it leaves futures locked for ever.
+    finished: SimpleQueue[Future[dict[str, Any]]] = SimpleQueue()
     failures: list[tuple[int, PhoenixError, str | None]] = []
 
     def load(index: int) -> None:
@@ -267,6 +274,7 @@ def run_tasks(
         results[index] = files
         if then is not None and index < len(tasks) and (task := then(index, files)) is not None:
             todo.append(task)
+            place.append(len(tasks) + index)
             results.append(None)
             load(len(todo) - 1)
 
@@ -280,10 +288,10 @@ def run_tasks(
             )
             why = f"{task.label}: {lost}{str(error) or type(error).__name__}"
             kept = "; what is finished is kept, the same command goes on from there"
-            failures.append((index, WorkerDiedError(why + kept), None))
+            failures.append((place[index], WorkerDiedError(why + kept), None))
             return
         if "error" in answer:
-            failures.append((index, _failure(task, answer), answer["traceback"]))
+            failures.append((place[index], _failure(task, answer), answer["traceback"]))
             return
         store.save(task, answer["files"])
         keep(index, answer["files"])
@@ -297,9 +305,15 @@ def run_tasks(
             submitted += 1
             if results[index] is not None:
                 continue
-            future = executor.submit(run_task, task.work, task.request())
+            future: Future[dict[str, Any]]
+            try:
+                future = executor.submit(run_task, task.work, task.request())
+            except Exception as error:  # noqa: BLE001  as above; the others are still waited for
+                future = Future()
+                future.set_exception(error)
             if not future.done():
                 waiting[future] = index
+                future.add_done_callback(finished.put)
                 continue
             take(future, index)  # in this process: keep it before the next begins
             if any(isinstance(e, InterruptedRunError) for _, e, _ in failures):
@@ -315,9 +329,8 @@ def run_tasks(
             for name in _NEEDED_FOR_THE_REPORT:
                 importlib.import_module(name)
         while waiting:
-            finished, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            for future in finished:
-                take(future, waiting.pop(future))
+            future = finished.get()
+            take(future, waiting.pop(future))
             submit_new()
     except KeyboardInterrupt:
         raise InterruptedRunError(
