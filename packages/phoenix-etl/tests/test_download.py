@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import threading
@@ -22,7 +23,8 @@ from phoenix_etl.errors import EtlError, NothingFoundError, UsageError
 from phoenix_etl.inventory import take_inventory
 from phoenix_schemas.timestamps import parse_utc
 
-QUICK = Patience(attempts=4, first_wait_s=0.01, connect_s=2, read_s=0.3)
+QUICK = Patience(attempts=4, first_wait_s=0.01)
+STALL_S = 0.3
 
 
 @dataclass
@@ -112,7 +114,7 @@ class Handler(BaseHTTPRequestHandler):
         elif fault == "stalls":
             self.wfile.write(body[: len(body) // 2])
             self.wfile.flush()
-            time.sleep(3 * QUICK.read_s)
+            time.sleep(10 * STALL_S)
             self.close_connection = True
         elif fault == "garbled":
             self.wfile.write(bytes(len(body)))
@@ -263,7 +265,7 @@ def test_a_stalled_body_is_given_up_and_resumed(archive: Archive, tmp_path: Path
     archive.put(file, body_of(file))
     archive.fail_first[file.remote_path] = ["stalls"]
     started = time.monotonic()
-    fetch(archive, [file], tmp_path)
+    fetch(archive, [file], tmp_path, patience=dataclasses.replace(QUICK, read_s=STALL_S))
     assert (tmp_path / file.path).read_bytes() == body_of(file)
     assert len(archive.bodies(file)) == 2
     assert time.monotonic() - started < 10

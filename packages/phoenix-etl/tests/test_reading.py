@@ -36,7 +36,9 @@ def read(path: Path) -> tuple[bytes, str]:
 
 
 @settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(st.lists(st.binary(max_size=30), max_size=30), st.integers(1, 40), st.booleans())
 def test_blocks_hold_every_byte_whatever_their_size(

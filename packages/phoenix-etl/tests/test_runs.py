@@ -398,7 +398,9 @@ def split_rows(draw: st.DrawFn) -> list[list[str]]:
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(split_rows(), st.lists(st.sampled_from(["csv", "zip"]), min_size=4, max_size=4))
 def test_order_duplicates_conflicts_and_splits_change_no_byte(

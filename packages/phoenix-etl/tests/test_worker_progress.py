@@ -47,16 +47,19 @@ def test_the_bar_moves_within_a_file(dumps, catalog, monkeypatch, workers: int) 
     monkeypatch.setattr(worker_progress, "INTERVAL_S", 0.0)
     monkeypatch.setattr(scheduler, "INTERVAL_S", 0.01)
     read = scheduler.read_source
+    watched = Watched()
 
     def slowly(*args: Any, on_progress: Callable[[int, int], None], **kwargs: Any) -> Any:
         def told(bytes_read: int, rows: int) -> None:
+            heard = len(watched.told)
             on_progress(bytes_read, rows)
-            time.sleep(0.1)
+            deadline = time.monotonic() + 30
+            while len(watched.told) == heard and time.monotonic() < deadline:
+                time.sleep(0.005)
 
         return read(*args, on_progress=told, **kwargs)
 
     monkeypatch.setattr(scheduler, "read_source", slowly)
-    watched = Watched()
     config = EtlConfig(raw_roots=[str(dumps.root)], catalog_path=str(catalog.root))
     if workers:
         with ThreadPoolExecutor(workers) as pool:

@@ -48,7 +48,9 @@ def records(cls: type[BinanceRecord]) -> st.SearchStrategy[BinanceRecord]:
 
 @pytest.mark.parametrize("cls", CUSTOM_TYPES, ids=lambda cls: cls.__name__)
 @settings(
-    deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None,
+    max_examples=15,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.data())
 def test_columns_written_by_pyarrow_are_read_by_nautilus(
@@ -80,7 +82,9 @@ def test_columns_written_by_pyarrow_are_read_by_nautilus(
 
 @pytest.mark.parametrize("cls", CUSTOM_TYPES, ids=lambda cls: cls.__name__)
 @settings(
-    deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None,
+    max_examples=8,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(data=st.data())
 def test_objects_written_by_nautilus_have_the_same_columns(
