@@ -98,7 +98,7 @@ def test_ctrl_c_on_the_terminal_ends_all_workers_in_one_line(
 ) -> None:
     path, log = suite(catalog, tmp_path), tmp_path / "log.txt"
     command = [*PHOENIX, "run", str(path), "--workers", "2"]
-    said = "suite: 12 runs" if kept == 0 else "1 of 12"
+    said = "suite: 16 runs" if kept == 0 else "1 of 16"
     with log.open("w") as err:
         process = subprocess.Popen(command, stdout=DEVNULL, stderr=err, start_new_session=True)
         wait_for(lambda: said in log.read_text() or process.poll() is not None)
@@ -112,8 +112,8 @@ def test_ctrl_c_on_the_terminal_ends_all_workers_in_one_line(
     assert process.returncode == 130
     assert "Traceback" not in log.read_text()
     assert lines[-1].startswith("phoenix: stopped by the user; ")
-    assert lines[-1].endswith("of 12 runs are kept, the same command goes on from there")
-    assert bool(kept) == ("; 0 of 12" not in lines[-1])
+    assert lines[-1].endswith("of 16 runs are kept, the same command goes on from there")
+    assert bool(kept) == ("; 0 of 16" not in lines[-1])
 
 
 @pytest.fixture
