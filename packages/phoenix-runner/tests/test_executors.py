@@ -51,6 +51,26 @@ def test_leaving_by_an_exception_ends_running_workers_at_once(tmp_path: Path) ->
     assert started.exists()  # it was running, and did not keep us for ten minutes
 
 
+def test_a_program_whose_workers_were_ended_leaves(tmp_path: Path) -> None:
+    """The thread of a broken pool waits for ever if it is the last to let go of that pool."""
+    program = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from phoenix_runner.executors import LocalWorkers\n"
+        "from worker_jobs import sleep_long\n"
+        "workers = LocalWorkers(1)\n"
+        "workers.submit(sleep_long, sys.argv[1])\n"
+        "while not Path(sys.argv[1]).exists():\n"
+        "    time.sleep(0.02)\n"
+        "workers.shutdown(cancel_futures=True)\n"
+        "print('ended')\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "started")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ended\n", "")
+
+
 def test_workers_that_are_coming_up_are_ended_too(tmp_path: Path) -> None:
     workers = LocalWorkers(2)
     running = [workers.submit(sleep_long, str(tmp_path / str(i))) for i in range(2)]

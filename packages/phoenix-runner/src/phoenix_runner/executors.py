@@ -99,15 +99,16 @@ class LocalWorkers(Executor):
             for attempt in range(1, ATTEMPTS + 1):
                 try:
                     if pool is None:
-                        starting = WorkerPool(1)
-                        pid = starting.submit(os.getpid).result()
+                        pool, pid = WorkerPool(1), 0
+                        pid = pool.submit(os.getpid).result()
                         self._pids.add(pid)
-                        pool = starting
                     if self._killing.is_set():  # it came up after the others were killed
                         os.kill(pid, signal.SIGKILL)
                     future.set_result(pool.submit(fn, *args, **kwargs).result())
                 except BrokenProcessPool:
                     self._pids.discard(pid)
+                    # Here, where the pool is let go of in time: its own thread keeps this frame (by the
+                    # traceback) and would wait for itself if it were the last to do so.
                     pool = None
                     if attempt < ATTEMPTS and not self._closing.is_set():
                         continue
@@ -118,6 +119,8 @@ class LocalWorkers(Executor):
                         )
                     )
                 except BaseException as error:  # noqa: BLE001  it belongs to the future, SystemExit too
+                    if pid not in self._pids:  # it did not come up
+                        pool = None
                     future.set_exception(error)
                 break
         if pool is not None:
