@@ -31,7 +31,7 @@ from phoenix_runner.report.page import render
 from phoenix_runner.report.walk_forward import walk_forward_page
 from phoenix_runner.search import parameter_sets
 from phoenix_runner.suite import Suite, suite_from
-from phoenix_runner.tasks import TaskStore
+from phoenix_runner.task_queue import TaskStore
 from phoenix_runner.terminal import describe
 from phoenix_runner.trials import Trial, choose, trial_variance
 from phoenix_runner.walk_forward import fold_plan, run_walk_forward

@@ -7,6 +7,7 @@ the program at once. Where a callback does not return, that is said, for only th
 
 from __future__ import annotations
 
+import _thread
 import signal
 import sys
 import threading
@@ -34,19 +35,20 @@ def stop_on_signal(control: RunControl) -> Iterator[None]:
                 previous(number, frame)
             raise KeyboardInterrupt
         control.stop()
-        hint.start()
+        # Not threading.Thread: this may have interrupted another's start, whose lock it would wait for.
+        _thread.start_new_thread(_say_what_is_waited_for, (ended,))
 
-    hint = threading.Timer(PATIENCE_SECONDS, _say_what_is_waited_for)
-    hint.daemon = True
+    ended = threading.Event()
     before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        hint.cancel()
+        ended.set()
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _say_what_is_waited_for() -> None:
+def _say_what_is_waited_for(ended: threading.Event) -> None:
     message = "phoenix: stopping once the event at hand is done; Ctrl-C again ends it at once"
-    sys.stderr.write(f"{message}\n")
+    if not ended.wait(PATIENCE_SECONDS):
+        sys.stderr.write(f"{message}\n")

@@ -47,7 +47,8 @@ from phoenix_runner.search import (
 )
 from phoenix_runner.suite import Suite
 from phoenix_runner.summary import json_ready
-from phoenix_runner.tasks import DAILY, Files, Task, TaskProgress, TaskStore, run_tasks
+from phoenix_runner.task_queue import TaskProgress, TaskStore, run_tasks
+from phoenix_runner.tasks import DAILY, Files, Task
 
 BASELINE = "as written"
 VARIANT_COLUMNS = (

@@ -70,14 +70,12 @@ from phoenix_runner.search import (
     with_parameters,
 )
 from phoenix_runner.suite import Suite
+from phoenix_runner.task_queue import TaskProgress, TaskStore, run_tasks
 from phoenix_runner.tasks import (
     SCREENED,
     AnyTask,
     Files,
     ScreenTask,
-    TaskProgress,
-    TaskStore,
-    run_tasks,
 )
 from phoenix_runner.training import Training, task_over
 from phoenix_runner.trials import (

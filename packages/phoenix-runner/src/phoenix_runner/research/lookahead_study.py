@@ -33,7 +33,7 @@ from phoenix_runner.research.lookahead import (
     tasks_of_warmups,
 )
 from phoenix_runner.suite import Suite
-from phoenix_runner.tasks import TaskProgress, TaskStore, run_tasks
+from phoenix_runner.task_queue import TaskProgress, TaskStore, run_tasks
 from phoenix_runner.writable import require_writable
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from phoenix_runner.errors import StrategyFailedError
 from phoenix_runner.executors import Inline, WorkerDiedError
-from phoenix_runner.tasks import Files, TaskStore, Work, run_task, run_tasks
+from phoenix_runner.task_queue import TaskStore, run_tasks
+from phoenix_runner.tasks import Files, Work, run_task
 
 
 def echo(request: Mapping[str, Any]) -> Files:
