@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -133,3 +135,33 @@ def test_plain_values_are_checked_the_same() -> None:
 
 def test_an_editor_gets_a_schema() -> None:
     assert "Plan" in json_schema(Plan)["$defs"]
+
+
+NEW_TYPES_IN_FOUR_THREADS = """
+import sys, threading
+import msgspec
+from phoenix_schemas.yaml_config import decode_config
+
+sys.setswitchinterval(1e-6)
+legs = {f"leg_{i}": {"weight": 1.0} for i in range(30)}
+
+def read(type_, start, found):
+    start.wait()
+    found.append(decode_config(legs, type_, source="thread"))
+
+for _ in range(20):
+    leg = msgspec.defstruct("Leg", [("weight", "float", 0.0)], frozen=True)
+    plan = msgspec.defstruct("Plan", [(name, leg, leg()) for name in legs], frozen=True)
+    start, found = threading.Barrier(4), []
+    threads = [threading.Thread(target=read, args=(plan, start, found)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [one.leg_7.weight for one in found] == [1.0] * 4
+"""
+
+
+def test_threads_may_meet_a_type_for_the_first_time_together() -> None:
+    done = subprocess.run([sys.executable, "-c", NEW_TYPES_IN_FOUR_THREADS], check=False)
+    assert done.returncode == 0  # -11 where msgspec reads half-made types
