@@ -60,6 +60,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import itertools
 import json
 import os
 import platform
@@ -167,6 +168,11 @@ class BundleFiles:
         self.content[name] = sink.getvalue().to_pybytes()
 
 
+_BEING_WRITTEN: set[Path] = set()
+"""By this process."""
+_WRITERS = itertools.count()
+
+
 class BundleWriter:
     """Writes one bundle beside its final place, and moves it there when it is whole.
 
@@ -175,15 +181,17 @@ class BundleWriter:
 
     def __init__(self, final: Path) -> None:
         self.final = final
-        # Not visible as a run, on the same file system, and apart from other processes.
+        # Not visible as a run, on the same file system, and apart from other processes and threads.
         self._mine = f".{final.name}.{platform.node()}."
-        self.folder = final.parent / f"{self._mine}{os.getpid()}.partial"
+        writer = f"{os.getpid()}-{next(_WRITERS)}"
+        self.folder = final.parent / f"{self._mine}{writer}.partial"
         self._replaces = False
 
     def __enter__(self) -> Self:
         try:
             self._replaces = self.final.exists()
             self._remove_leftovers()
+            _BEING_WRITTEN.add(self.folder)
             self.folder.mkdir(parents=True)
         except OSError as error:
             raise BundleError(
@@ -194,12 +202,14 @@ class BundleWriter:
 
     def __exit__(self, kind: object, _error: object, _trace: object) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+        _BEING_WRITTEN.discard(self.folder)
 
     def _remove_leftovers(self) -> None:
         """Of processes on this machine that were killed while they wrote this bundle."""
         for left in self.final.parent.glob(f"{self._mine}*.partial"):
-            pid = left.name.removeprefix(self._mine).removesuffix(".partial")
-            if pid == str(os.getpid()) or not _is_running(pid):
+            pid = left.name.removeprefix(self._mine).removesuffix(".partial").partition("-")[0]
+            mine = pid == str(os.getpid()) and left not in _BEING_WRITTEN
+            if mine or not _is_running(pid):
                 shutil.rmtree(left, ignore_errors=True)
 
     def write(self, files: Mapping[str, bytes], into: str = ".") -> None:
