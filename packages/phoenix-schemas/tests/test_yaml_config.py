@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import subprocess
 import sys
 from pathlib import Path
@@ -131,6 +132,23 @@ def test_plain_values_are_checked_the_same() -> None:
         ConfigError, match=r"^command line: at \$.nam: unknown key; did you mean 'name'"
     ):
         decode_config({"nam": "a"}, Plan, source="command line")
+
+
+def test_paths_and_times_of_python_count_as_their_text() -> None:
+    def start_of(start: object) -> str | None:
+        values = {"name": Path("a/b"), "start": start, "legs": [{"symbol": Path("x")}]}
+        plan = decode_config(values, Plan, source="notebook")
+        assert (plan.name, plan.legs) == ("a/b", [Leg("x")])
+        return plan.start
+
+    india = dt.timezone(dt.timedelta(hours=5, minutes=30))
+    assert start_of(dt.date(2024, 2, 1)) == "2024-02-01"
+    assert start_of(dt.datetime(2024, 2, 1, 5, 30, tzinfo=india)) == "2024-02-01T00:00:00+00:00"
+    with pytest.raises(
+        ConfigError,
+        match=r'^notebook: at \$.start: time must carry its zone .*"2024-02-01T00:00:00Z"',
+    ):
+        start_of(dt.datetime(2024, 2, 1))  # noqa: DTZ001  the mistake
 
 
 def test_an_editor_gets_a_schema() -> None:

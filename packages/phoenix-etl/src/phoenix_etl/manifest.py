@@ -237,8 +237,9 @@ def decode(data: bytes, path: Path) -> Manifest:
     return manifest
 
 
-def load(path: Path) -> Manifest | None:
+def load(path: Path | str) -> Manifest | None:
     """The manifest at a path, or None where there is no file."""
+    path = Path(path)
     try:
         data = path.read_bytes()
     except FileNotFoundError:

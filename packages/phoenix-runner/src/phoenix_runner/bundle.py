@@ -261,11 +261,12 @@ def is_finished(folder: Path) -> bool:
     return (folder / HASH_FILE).is_file() and (folder / "summary.json").is_file()
 
 
-def verify_bundle(folder: Path) -> str:
+def verify_bundle(folder: Path | str) -> str:
     """The hash of a bundle, checked against what it claims.
 
     Raises BundleError for a folder that is no bundle, or whose files have changed.
     """
+    folder = Path(folder)
     if not is_finished(folder):
         raise BundleError(
             f"{folder}: must be the folder of a finished run (no {HASH_FILE} or summary.json); "
@@ -281,8 +282,9 @@ def verify_bundle(folder: Path) -> str:
     return found
 
 
-def read_json(folder: Path, name: str) -> dict[str, Any]:
-    """A JSON file of a bundle."""
+def read_json(folder: Path | str, name: str) -> dict[str, Any]:
+    """A JSON file of a bundle, as `summary.json`; BundleError if it is none."""
+    folder = Path(folder)
     try:
         value = json.loads((folder / name).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -294,7 +296,7 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
     return value
 
 
-def find_run(name: str, root: Path) -> Path:
+def find_run(name: str, root: Path | str) -> Path:
     """A finished run by its folder, or by the start of its id under `root`.
 
     Raises NoRunError if there is none, BundleError if there is more than one.
@@ -330,8 +332,9 @@ def find_part(name: str, root: Path) -> tuple[Path, Path]:
     return found, found
 
 
-def finished_runs(root: Path) -> list[Path]:
+def finished_runs(root: Path | str) -> list[Path]:
     """Bundles under a folder, newest first (by their timing, then by name)."""
+    root = Path(root)
     if not root.is_dir():
         return []
 

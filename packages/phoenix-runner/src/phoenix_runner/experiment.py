@@ -42,7 +42,7 @@ from phoenix_runner.environment import (
 from phoenix_runner.errors import StrategyFailedError
 from phoenix_runner.records import TWAP_PARENTS, parents_summary
 from phoenix_runner.replay import DEFAULT_WINDOW_NS
-from phoenix_runner.suite import Suite
+from phoenix_runner.suite import Suite, require_suite
 from phoenix_runner.summary import summarize as figures
 
 
@@ -83,6 +83,7 @@ def run_suite(
     progress: Progress | None = None,
 ) -> Published:
     """Run a suite and publish its bundle, or return the finished one."""
+    require_suite(suite)
     digest = catalog_digest(suite)
     experiment = describe_experiment(suite, digest)
     identity = experiment_id(experiment)

@@ -18,7 +18,7 @@ from phoenix_runner.experiment import (
 from phoenix_runner.progress import RunProgress, TaskBar
 from phoenix_runner.remote_runs import with_local_output
 from phoenix_runner.replay import DEFAULT_WINDOW_NS
-from phoenix_runner.suite import Suite
+from phoenix_runner.suite import Suite, require_suite
 from phoenix_runner.variants import run_variants
 from phoenix_runner.walk_forward import run_walk_forward
 
@@ -43,10 +43,11 @@ def run_experiment(
 
     Raises UsageError for workers or an executor that cannot be, and what [run_suite][] raises.
     """
-    if workers is not None and (not isinstance(workers, int) or workers < 1):
-        raise UsageError(f"workers must be at least 1 (was {workers!r}); None is one per core")
+    if workers is not None and workers < 1:
+        raise UsageError(f"workers must be at least 1 (was {workers}); None is one per core")
     if executor not in EXECUTORS:
         raise UsageError(f"executor must be one of {', '.join(EXECUTORS)} (was {executor!r})")
+    require_suite(suite)
     suite, remote = with_local_output(suite)
     if remote is not None:
         identity = experiment_id(describe_experiment(suite, catalog_digest(suite)))
@@ -78,11 +79,12 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def draw_report(folder: Path) -> Path:
+def draw_report(folder: Path | str) -> Path:
     """Draw the report of any finished bundle again."""
     from phoenix_runner.report.writing import write_report
     from phoenix_runner.variant_report import MODES, draw_variants
 
+    folder = Path(folder)
     if read_json(folder, "summary.json").get("mode") in MODES:
         return draw_variants(folder)
     return write_report(folder)
