@@ -18,6 +18,7 @@ import pytest
 from phoenix_runner.bundle import finished_runs, is_finished
 from phoenix_runner.errors import RunnerError, SuiteError
 from phoenix_runner.experiment import describe_experiment, run_suite
+from phoenix_runner.fitting import fit
 from phoenix_runner.modes import draw_report, run_experiment
 from phoenix_runner.report.bundle_files import read_bundle
 from phoenix_runner.report.drawing import draw
@@ -152,3 +153,20 @@ def test_two_threads_that_draw_leave_the_style_of_the_session_alone() -> None:
     for thread in threads:
         thread.join()
     assert dict(mpl.rcParams) == before
+
+
+def test_a_fit_that_forgets_to_return_is_told_so(
+    values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "forgets.py").write_text(
+        OWN + "from dataclasses import replace\n"
+        "class Settings(known.settings_type, frozen=True):\n"
+        "    needs_fit = True\n"
+        "    def fit(self, training):\n"
+        "        training.bar_volumes()\n"
+        "SPEC = replace(SPEC, settings_type=Settings)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    values["strategy"]["name"] = "forgets:SPEC"
+    with pytest.raises(SuiteError, match=r"fit of own must return its settings \(was NoneType\)"):
+        fit(suite_from(values, source="notebook"))
