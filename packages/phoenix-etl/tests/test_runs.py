@@ -15,9 +15,13 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from phoenix_etl import manifest as manifests
 from phoenix_etl import scheduler
+from phoenix_etl.config import load_config
 from phoenix_etl.coverage import coverage_of
-from phoenix_etl.errors import CatalogError, NothingFoundError
+from phoenix_etl.errors import CatalogError, NothingFoundError, UsageError
+from phoenix_etl.pipeline import ingest
+from phoenix_etl.verify import verify
 from phoenix_etl.worker_pool import WorkerPool
 from phoenix_schemas.timestamps import parse_utc
 
@@ -544,3 +548,20 @@ def test_ctrl_c_is_for_the_coordinator_from_a_workers_first_moment() -> None:
         blocked = pool.submit(signal.pthread_sigmask, signal.SIG_BLOCK, []).result(timeout=60)
     assert signal.SIGINT in blocked
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_python_may_name_folders_by_path_or_text_and_is_told_what_is_neither(
+    three_days, catalog
+) -> None:
+    roots = [catalog.raw]
+    config = load_config(None, raw_roots=roots, catalog_path=catalog.root, ingest_workers=1)
+    assert ingest(config).manifest == manifests.load(str(catalog.root / "manifest.json"))
+    assert verify(str(catalog.root), [str(root) for root in roots]).problems == []
+    with pytest.raises(
+        UsageError, match=r"must be a list of folders \(was 'raw'\); write \['raw'\]"
+    ):
+        verify(catalog.root, "raw")
+    with pytest.raises(
+        UsageError, match=r"must be an EtlConfig \(was dict\); make it with load_config"
+    ):
+        ingest({"raw_roots": roots})

@@ -289,14 +289,13 @@ def test_an_unknown_market_is_not_hidden_by_an_open_position(tmp_path: Path) -> 
     assert float(done.summary["residual"]) == 0
 
 
-def test_two_processes_that_finish_one_experiment_leave_one_bundle(tmp_path: Path) -> None:
+def test_two_writers_that_finish_one_experiment_leave_one_bundle(tmp_path: Path) -> None:
     final = tmp_path / "runs" / "abc"
-    with BundleWriter(final) as one, BundleWriter(final) as two:
-        two.folder = final.parent / ".abc.another-process.partial"
-        two.folder.mkdir()
-        for writer, name in ((one, b"first"), (two, b"second")):
-            writer.write({"summary.json": b"{}", "timing.json": name})
-        assert one.publish() == two.publish()
+    with BundleWriter(final) as one:
+        one.write({"summary.json": b"{}", "timing.json": b"first"})
+        with BundleWriter(final) as two:  # in another thread or process
+            two.write({"summary.json": b"{}", "timing.json": b"second"})
+            assert one.publish() == two.publish()
     assert (final / "timing.json").read_bytes() == b"first"
     assert [path.name for path in final.parent.iterdir()] == ["abc"]
 
@@ -307,13 +306,14 @@ def test_what_a_killed_process_left_is_removed_by_the_next_and_others_keep_their
     ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"],
                            capture_output=True, text=True, check=True)  # fmt: skip
     here = platform.node()
-    killed = tmp_path / f".abc.{here}.{ended.stdout.strip()}.partial"
+    killed = tmp_path / f".abc.{here}.{ended.stdout.strip()}-0.partial"
     others = {
-        f".abc.{here}.{os.getppid()}.partial",  # it runs
+        f".abc.{here}.{os.getppid()}-0.partial",  # it runs
         f".abc.elsewhere.{ended.stdout.strip()}.partial",
         f".other.{here}.{ended.stdout.strip()}.partial",
     }
-    for folder in (killed, *(tmp_path / name for name in others)):
+    same_id = tmp_path / f".abc.{here}.{os.getpid()}-x.partial"  # of a process before a restart
+    for folder in (killed, same_id, *(tmp_path / name for name in others)):
         (folder / "fold-00").mkdir(parents=True)
     with BundleWriter(tmp_path / "abc") as bundle:
         assert not killed.exists()

@@ -180,7 +180,7 @@ def test_pbo_refuses(matrix: np.ndarray, blocks: int, message: str) -> None:
 def test_impossible_moments_are_refused() -> None:
     with pytest.raises(InferenceError, match="not excess kurtosis"):
         inference.probabilistic_sharpe_ratio(0.1, 100, kurtosis=0.0)
-    with pytest.raises(InferenceError, match="trials must be at least 1"):
+    with pytest.raises(InferenceError, match="trials must be a whole number of at least 1"):
         inference.expected_maximum_of_normals(0)
     with pytest.raises(InferenceError, match="confidence must be"):
         inference.minimum_track_record_length(0.1, confidence=0.4)
@@ -218,3 +218,16 @@ def test_infer_says_why_not(returns: list[float], reason: str) -> None:
     assert found.probabilistic is None
     assert found.deflated is None
     assert reason in (found.undefined or "")
+
+
+def test_nothing_is_deflated_by_trials_without_their_variance() -> None:
+    with pytest.raises(InferenceError, match="trial_variance must be given with 24 trials"):
+        inference.infer([0.1, 0.2, 0.0], trials=24)
+    with pytest.raises(InferenceError, match=r"trials must be a whole number .*\(was 2.5\)"):
+        inference.infer([0.1, 0.2, 0.0], trials=2.5, trial_variance=0.1)  # type: ignore[arg-type]
+    assert inference.infer([0.1, 0.2, 0.0]).deflated is not None
+
+
+def test_a_matrix_is_no_series() -> None:
+    with pytest.raises(InferenceError, match=r"one series \(had shape \(9, 2\)\); pass a column"):
+        inference.moments(np.ones((9, 2)))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from phoenix_runner import metrics
 from phoenix_runner.metrics import DAY_NS, MetricsError
+from phoenix_runner.research.labels import forward_labels
+from phoenix_runner.time_columns import TimeColumnError
 
 MINUTE = 60 * 10**9
 
@@ -118,3 +121,34 @@ def test_refusals() -> None:
         metrics.drawdown([5], [np.nan], start_ns=0, starting_equity=1.0)
     with pytest.raises(MetricsError, match="must be positive"):
         metrics.turnover_per_day(1.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("returns", "said"), [([[0.1, 0.2], [0.3, 0.1]], "one series"), ([0.1, np.nan], "finite")]
+)
+def test_returns_are_one_finite_series(returns: list[float], said: str) -> None:
+    for figure in (metrics.annual_sharpe, metrics.annual_volatility):
+        with pytest.raises(MetricsError, match=said):
+            figure(returns)
+
+
+def test_exposure_takes_series_of_one_length() -> None:
+    with pytest.raises(MetricsError, match="one length"):
+        metrics.exposure([1.0, 1.0], [0.5], [0.5, 0.5])
+
+
+def test_times_of_pandas_count_in_nanoseconds_whatever_their_unit() -> None:
+    days = pd.to_datetime(["2024-01-02", "2024-01-03"])
+    start = int(np.datetime64("2024-01-01", "ns").astype(np.int64))
+    daily = [
+        metrics.daily_returns(times, [110.0, 121.0], start_ns=start, starting_equity=100.0)
+        for times in (days.as_unit("ns").asi8, days, days.as_unit("s"), pd.Series(days))
+    ]
+    for found in daily:
+        assert found.day_ns.tolist() == [start, start + DAY_NS]
+        assert found.returns == pytest.approx([0.1, 0.1])
+    labels = forward_labels(days, [1.0, 2.0], days[:1], horizons_ns=[DAY_NS], max_age_ns=DAY_NS)
+    assert labels.column(1).to_pylist() == [1.0]
+    for refused in ([0.5, 1.5], pd.Series(days.tz_localize("UTC"))):
+        with pytest.raises(TimeColumnError, match="int64 nanoseconds or datetime64"):
+            metrics.daily_returns(refused, [1.0, 1.0], start_ns=0, starting_equity=1.0)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -131,5 +134,52 @@ def test_plain_values_are_checked_the_same() -> None:
         decode_config({"nam": "a"}, Plan, source="command line")
 
 
+def test_paths_and_times_of_python_count_as_their_text() -> None:
+    def start_of(start: object) -> str | None:
+        values = {"name": Path("a/b"), "start": start, "legs": [{"symbol": Path("x")}]}
+        plan = decode_config(values, Plan, source="notebook")
+        assert (plan.name, plan.legs) == ("a/b", [Leg("x")])
+        return plan.start
+
+    india = dt.timezone(dt.timedelta(hours=5, minutes=30))
+    assert start_of(dt.date(2024, 2, 1)) == "2024-02-01"
+    assert start_of(dt.datetime(2024, 2, 1, 5, 30, tzinfo=india)) == "2024-02-01T00:00:00+00:00"
+    with pytest.raises(
+        ConfigError,
+        match=r'^notebook: at \$.start: time must carry its zone .*"2024-02-01T00:00:00Z"',
+    ):
+        start_of(dt.datetime(2024, 2, 1))  # noqa: DTZ001  the mistake
+
+
 def test_an_editor_gets_a_schema() -> None:
     assert "Plan" in json_schema(Plan)["$defs"]
+
+
+NEW_TYPES_IN_FOUR_THREADS = """
+import sys, threading
+import msgspec
+from phoenix_schemas.yaml_config import decode_config
+
+sys.setswitchinterval(1e-6)
+legs = {f"leg_{i}": {"weight": 1.0} for i in range(30)}
+
+def read(type_, start, found):
+    start.wait()
+    found.append(decode_config(legs, type_, source="thread"))
+
+for _ in range(20):
+    leg = msgspec.defstruct("Leg", [("weight", "float", 0.0)], frozen=True)
+    plan = msgspec.defstruct("Plan", [(name, leg, leg()) for name in legs], frozen=True)
+    start, found = threading.Barrier(4), []
+    threads = [threading.Thread(target=read, args=(plan, start, found)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [one.leg_7.weight for one in found] == [1.0] * 4
+"""
+
+
+def test_threads_may_meet_a_type_for_the_first_time_together() -> None:
+    done = subprocess.run([sys.executable, "-c", NEW_TYPES_IN_FOUR_THREADS], check=False)
+    assert done.returncode == 0  # -11 where msgspec reads half-made types

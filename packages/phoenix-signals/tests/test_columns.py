@@ -113,3 +113,18 @@ def test_columns_in_the_wrong_place_are_named(engine):
 def test_tables_and_arrays_of_another_kind_are_refused(make, message):
     with pytest.raises((InputError, ParameterError), match=re.escape(message)):
         make()
+
+
+def test_times_and_sides_that_are_no_integers_say_what_to_pass():
+    sizes, sides = [5, 5], [1, -1]
+    for zone in (None, "UTC"):
+        times = pd.Series(pd.to_datetime(["2024-01-01", "2024-01-02"]).tz_localize(zone))
+        with pytest.raises(InputError, match=r"ts_ns .* of pandas column.dt.as_unit\("):
+            batch.time_clock(times, sizes, sides, interval_ns=10**9)
+        ns = times.dt.as_unit("ns").astype("int64")  # as the message says
+        found = batch.time_clock(ns, sizes, sides, interval_ns=10**9)
+        assert found.ts_open_ns[0] == 1704067200 * 10**9
+    with pytest.raises(
+        InputError, match=r"side must hold integers .* 1 for a buy and -1 for a sale"
+    ):
+        batch.time_clock([1, 2], sizes, ["BUY", "SELL"], interval_ns=10**9)

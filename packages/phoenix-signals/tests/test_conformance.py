@@ -255,6 +255,8 @@ def test_a_snapshot_of_something_else_is_refused(entry):
     for key, value in (("version", entry.version + 1), ("id", "other"), ("parameters", {"n": 1})):
         with pytest.raises(VersionError, match=key):
             signal.restore({**copy.deepcopy(before), key: value})
+    with pytest.raises(VersionError, match=r"snapshot id must be .* \(was None\)"):
+        signal.restore({})
     assert same_state(signal.snapshot(), before)
 
 

@@ -136,6 +136,15 @@ class Inventory:
         )
 
 
+def root_folders(roots: Iterable[Path | str]) -> list[Path]:
+    """The folders that were named; UsageError for one alone, whose letters would be taken for roots."""
+    if isinstance(roots, str | Path):
+        raise UsageError(
+            f"raw roots must be a list of folders (was {str(roots)!r}); write [{str(roots)!r}]"
+        )
+    return [Path(root) for root in roots]
+
+
 def take_inventory(roots: Iterable[Path | str]) -> Inventory:
     """List the dump files under one or more raw roots.
 
@@ -146,7 +155,7 @@ def take_inventory(roots: Iterable[Path | str]) -> Inventory:
     """
     files: list[SourceFile] = []
     odd: list[Unrecognised] = []
-    folders = [Path(root) for root in roots]
+    folders = root_folders(roots)
     for root in folders:
         if not root.exists():
             raise UsageError(f"raw root must be an existing folder (was {root}); check --raw-root")

@@ -149,6 +149,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+_DECODER = msgspec.json.Decoder(Manifest)  # made once: msgspec crashes where two threads do
+
+
 def partition_key(market: str, dataset: str, symbol: str, day: str) -> str:
     """A partition's name in the manifest."""
     return f"{market}/{dataset}/{symbol}/{day}"
@@ -216,7 +219,7 @@ def decode(data: bytes, path: Path) -> Manifest:
     Raises CatalogError if it is none, of another format, or was changed by hand.
     """
     try:
-        manifest = msgspec.json.decode(data, type=Manifest)
+        manifest = _DECODER.decode(data)
     except msgspec.MsgspecError as error:
         raise CatalogError(
             f"{path}: not a manifest of phoenix-etl ({error}); restore it, or ingest into a new folder"
@@ -234,8 +237,9 @@ def decode(data: bytes, path: Path) -> Manifest:
     return manifest
 
 
-def load(path: Path) -> Manifest | None:
+def load(path: Path | str) -> Manifest | None:
     """The manifest at a path, or None where there is no file."""
+    path = Path(path)
     try:
         data = path.read_bytes()
     except FileNotFoundError:

@@ -40,6 +40,10 @@ def ingest(
     CatalogLockedError when another process holds the catalog. Files that cannot be read are named in
     `IngestResult.failed`; the others are ingested.
     """
+    if not isinstance(config, EtlConfig):
+        raise UsageError(
+            f"config must be an EtlConfig (was {type(config).__name__}); make it with load_config(path)"
+        )
     if not config.raw_roots:
         raise NothingFoundError("raw_roots must name a folder (was empty); pass --raw-root")
     catalog = config.catalog.resolve()

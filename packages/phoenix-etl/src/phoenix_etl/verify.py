@@ -27,7 +27,7 @@ from phoenix_etl import manifest as manifests
 from phoenix_etl.commit import CatalogStore
 from phoenix_etl.errors import CatalogError, NothingFoundError, SourceError
 from phoenix_etl.files_proof import prove_files
-from phoenix_etl.inventory import SourceFile, take_inventory
+from phoenix_etl.inventory import SourceFile, root_folders, take_inventory
 from phoenix_etl.manifest import Manifest, PartitionEntry, partition_key
 from phoenix_etl.partition_proof import PartitionProof
 from phoenix_etl.reader_proof import ReaderProof
@@ -65,10 +65,10 @@ class Verification:
 
 
 def verify(
-    catalog: Path,
-    raw_roots: Iterable[Path] = (),
+    catalog: Path | str,
+    raw_roots: Iterable[Path | str] = (),
     *,
-    manifest_path: Path | None = None,
+    manifest_path: Path | str | None = None,
     progress: Progress | None = None,
 ) -> Verification:
     """Check a catalog; with raw roots, also against its sources.
@@ -80,10 +80,11 @@ def verify(
     no folder.
     """
     progress = progress or Silent()
-    roots = list(raw_roots)
+    roots = root_folders(raw_roots)
     sources = {f.path: f for f in take_inventory(roots).files} if roots else {}
     result = Verification()
-    path = manifest_path or catalog / "manifest.json"
+    catalog = Path(catalog)
+    path = Path(manifest_path or catalog / "manifest.json")
     try:
         manifest = manifests.load(path)
     except CatalogError as error:

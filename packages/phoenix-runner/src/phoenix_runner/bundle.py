@@ -60,6 +60,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import itertools
 import json
 import os
 import platform
@@ -167,6 +168,11 @@ class BundleFiles:
         self.content[name] = sink.getvalue().to_pybytes()
 
 
+_BEING_WRITTEN: set[Path] = set()
+"""By this process."""
+_WRITERS = itertools.count()
+
+
 class BundleWriter:
     """Writes one bundle beside its final place, and moves it there when it is whole.
 
@@ -175,15 +181,17 @@ class BundleWriter:
 
     def __init__(self, final: Path) -> None:
         self.final = final
-        # Not visible as a run, on the same file system, and apart from other processes.
+        # Not visible as a run, on the same file system, and apart from other processes and threads.
         self._mine = f".{final.name}.{platform.node()}."
-        self.folder = final.parent / f"{self._mine}{os.getpid()}.partial"
+        writer = f"{os.getpid()}-{next(_WRITERS)}"
+        self.folder = final.parent / f"{self._mine}{writer}.partial"
         self._replaces = False
 
     def __enter__(self) -> Self:
         try:
             self._replaces = self.final.exists()
             self._remove_leftovers()
+            _BEING_WRITTEN.add(self.folder)
             self.folder.mkdir(parents=True)
         except OSError as error:
             raise BundleError(
@@ -194,12 +202,14 @@ class BundleWriter:
 
     def __exit__(self, kind: object, _error: object, _trace: object) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+        _BEING_WRITTEN.discard(self.folder)
 
     def _remove_leftovers(self) -> None:
         """Of processes on this machine that were killed while they wrote this bundle."""
         for left in self.final.parent.glob(f"{self._mine}*.partial"):
-            pid = left.name.removeprefix(self._mine).removesuffix(".partial")
-            if pid == str(os.getpid()) or not _is_running(pid):
+            pid = left.name.removeprefix(self._mine).removesuffix(".partial").partition("-")[0]
+            mine = pid == str(os.getpid()) and left not in _BEING_WRITTEN
+            if mine or not _is_running(pid):
                 shutil.rmtree(left, ignore_errors=True)
 
     def write(self, files: Mapping[str, bytes], into: str = ".") -> None:
@@ -251,11 +261,12 @@ def is_finished(folder: Path) -> bool:
     return (folder / HASH_FILE).is_file() and (folder / "summary.json").is_file()
 
 
-def verify_bundle(folder: Path) -> str:
+def verify_bundle(folder: Path | str) -> str:
     """The hash of a bundle, checked against what it claims.
 
     Raises BundleError for a folder that is no bundle, or whose files have changed.
     """
+    folder = Path(folder)
     if not is_finished(folder):
         raise BundleError(
             f"{folder}: must be the folder of a finished run (no {HASH_FILE} or summary.json); "
@@ -271,8 +282,9 @@ def verify_bundle(folder: Path) -> str:
     return found
 
 
-def read_json(folder: Path, name: str) -> dict[str, Any]:
-    """A JSON file of a bundle."""
+def read_json(folder: Path | str, name: str) -> dict[str, Any]:
+    """A JSON file of a bundle, as `summary.json`; BundleError if it is none."""
+    folder = Path(folder)
     try:
         value = json.loads((folder / name).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -284,7 +296,7 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
     return value
 
 
-def find_run(name: str, root: Path) -> Path:
+def find_run(name: str, root: Path | str) -> Path:
     """A finished run by its folder, or by the start of its id under `root`.
 
     Raises NoRunError if there is none, BundleError if there is more than one.
@@ -320,8 +332,9 @@ def find_part(name: str, root: Path) -> tuple[Path, Path]:
     return found, found
 
 
-def finished_runs(root: Path) -> list[Path]:
+def finished_runs(root: Path | str) -> list[Path]:
     """Bundles under a folder, newest first (by their timing, then by name)."""
+    root = Path(root)
     if not root.is_dir():
         return []
 

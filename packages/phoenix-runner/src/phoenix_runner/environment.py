@@ -13,6 +13,10 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
+from phoenix_strategies.registry import StrategySpec
+
+from phoenix_runner.errors import SuiteError
+
 DECIDING = (
     "phoenix-schemas", "phoenix-signals", "phoenix-strategies", "phoenix-runner", "nautilus_trader",
     "numpy",
@@ -40,13 +44,41 @@ def deciding_code(strategy: str) -> dict[str, str]:
     A version says little of code that is being worked on: without this an edited strategy would be
     answered with the result of the one before. Of somebody's own strategy the whole package counts,
     or its one file; what that imports from elsewhere does not.
+
+    Raises SuiteError for a strategy that is in no file, as one typed into a notebook.
     """
     found = {"phoenix": _phoenix_code()}
     module_name, separator, _ = strategy.partition(":")
     if separator:
         top = import_module(module_name.partition(".")[0])
-        found[module_name] = _digest([Path(p) for p in getattr(top, "__path__", [top.__file__])])
+        file = getattr(top, "__file__", None)
+        roots = [Path(p) for p in getattr(top, "__path__", [file] if file else [])]
+        if not roots or not all(root.exists() for root in roots):
+            raise SuiteError(
+                f"strategy {strategy!r} must be in a file, which is part of a run's id (module "
+                f"{module_name} has none); write it to a module and import that"
+            )
+        found[module_name] = _digest(roots)
     return found
+
+
+def require_unedited(strategy: str, spec: StrategySpec, code: dict[str, str]) -> None:
+    """Raise SuiteError if the code of a strategy was edited after this process had run it.
+
+    Python keeps what it imported: a session would publish the result of the old code under the id of
+    the new, and answer every later run with it.
+    """
+    _, first = _FIRST_RUN_WITH.setdefault(id(spec), (spec, code))
+    if first != code:
+        module_name = strategy.partition(":")[0]
+        raise SuiteError(
+            f"strategy {strategy!r} must be the code that this session imported (was edited since); "
+            f"importlib.reload({module_name}) or begin a new session, then load the suite again"
+        )
+
+
+_FIRST_RUN_WITH: dict[int, tuple[StrategySpec, dict[str, str]]] = {}
+"""By the identity of a spec, which a reload changes; the spec is kept so that nothing else takes it."""
 
 
 @cache

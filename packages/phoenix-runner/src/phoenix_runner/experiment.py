@@ -33,11 +33,16 @@ from phoenix_runner.bundle import (
 )
 from phoenix_runner.catalog_manifest import catalog_digest, is_simulated, require_as_ingested
 from phoenix_runner.catalog_series import public_path
-from phoenix_runner.environment import deciding_code, deciding_versions, describe_environment
+from phoenix_runner.environment import (
+    deciding_code,
+    deciding_versions,
+    describe_environment,
+    require_unedited,
+)
 from phoenix_runner.errors import StrategyFailedError
 from phoenix_runner.records import TWAP_PARENTS, parents_summary
 from phoenix_runner.replay import DEFAULT_WINDOW_NS
-from phoenix_runner.suite import Suite
+from phoenix_runner.suite import Suite, require_suite
 from phoenix_runner.summary import summarize as figures
 
 
@@ -57,12 +62,15 @@ def describe_experiment(suite: Suite, digest: str) -> dict[str, Any]:
     config = suite.to_builtins()
     for section in ("catalog", "output"):
         del config[section]
+    strategy = suite.config.strategy.name
+    code = deciding_code(strategy)
+    require_unedited(strategy, suite.spec, code)
     return {
         "config": config,
         "instruments": [msgspec.to_builtins(spec) for spec in suite.instruments.values()],
         "catalog_digest": digest,
         "packages": deciding_versions(),
-        "code": deciding_code(suite.config.strategy.name),
+        "code": code,
         "estimators": suite.spec.estimators(suite.settings),
     }
 
@@ -75,6 +83,7 @@ def run_suite(
     progress: Progress | None = None,
 ) -> Published:
     """Run a suite and publish its bundle, or return the finished one."""
+    require_suite(suite)
     digest = catalog_digest(suite)
     experiment = describe_experiment(suite, digest)
     identity = experiment_id(experiment)

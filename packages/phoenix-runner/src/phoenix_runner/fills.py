@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from phoenix_runner.errors import RunnerError
+from phoenix_runner.time_columns import times_ns
 
 MARKOUT_HORIZONS_S = (1, 5, 30, 60)
 """Seconds after a fill at which its mark-out is taken."""
@@ -311,9 +312,9 @@ def sample_asof(
     >>> sample_asof([0, 100], [1.0, 2.0], [-1, 0, 99, 120, 170], max_age_ns=50).tolist()
     [nan, 1.0, nan, 2.0, nan]
     """
-    times = np.asarray(ts_ns, dtype=np.int64)
+    times = times_ns("ts_ns", ts_ns)
     known = np.asarray(values, dtype=np.float64)
-    wanted = np.asarray(at_ns, dtype=np.int64)
+    wanted = times_ns("at_ns", at_ns)
     if times.size == 0:
         return np.full(wanted.shape, np.nan)
     if np.any(np.diff(times) < 0):

@@ -144,18 +144,23 @@ class WalkForwardResult(msgspec.Struct, frozen=True, kw_only=True):
         path.write_bytes(text + b"\n")
         return path
 
-    @classmethod
-    def read(cls, folder: Path) -> WalkForwardResult:
+    @staticmethod
+    def read(folder: Path) -> WalkForwardResult:
         """Read it back; FoldResultError for a file that is no such record."""
         path = folder / FILE
         try:
-            return msgspec.json.decode(path.read_bytes(), type=cls)
+            return _DECODER.decode(path.read_bytes())
         except FileNotFoundError:
             raise FoldResultError(
                 f"walk-forward {folder} must hold {FILE} (was absent); name a finished one"
             ) from None
         except msgspec.DecodeError as error:
             raise FoldResultError(f"{path} must be a walk-forward record ({error})") from None
+
+
+_DECODER = msgspec.json.Decoder(
+    WalkForwardResult
+)  # made once: msgspec crashes where two threads do
 
 
 def chained(result: WalkForwardResult, tests: Sequence[RunRecord]) -> ChainedCurve:

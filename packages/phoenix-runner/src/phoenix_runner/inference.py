@@ -122,6 +122,11 @@ def moments(returns: ArrayLike) -> ReturnMoments:
     (4, 0.3873, 0.0, 1.64)
     """
     x = np.asarray(returns, dtype=np.float64)
+    if x.ndim > 1:
+        raise InferenceError(
+            f"returns must be one series (had shape {x.shape}); pass a column, or a matrix to "
+            "probability_of_backtest_overfitting"
+        )
     if x.ndim != 1 or x.size < 2:
         raise InferenceError(
             f"daily returns must be at least 2 in a row (had {x.size}); 30 days is a start"
@@ -180,8 +185,10 @@ def expected_maximum_of_normals(trials: int) -> float:
     >>> round(expected_maximum_of_normals(10), 4), round(expected_maximum_of_normals(1000), 4)
     (1.5746, 3.2551)
     """
-    if trials < 1:
-        raise InferenceError(f"trials must be at least 1 (was {trials}); the run itself is one")
+    if trials < 1 or trials != int(trials):
+        raise InferenceError(
+            f"trials must be a whole number of at least 1 (was {trials}); the run itself is one"
+        )
     if trials == 1:
         return 0.0
     quantile = _NORMAL.inv_cdf
@@ -332,19 +339,32 @@ def infer(
     returns: ArrayLike,
     *,
     trials: int = 1,
-    trial_variance: float = 0.0,
+    trial_variance: float | None = None,
     confidence: float = 0.95,
 ) -> SharpeInference:
     """PSR against 0, DSR and MinTRL of a series of returns, for a report.
 
     `trials` is the number of distinct parameter sets that were evaluated, plus the earlier ones
     that are declared; `trial_variance` the variance (n - 1) across them of their Sharpe ratio per
-    period. MinTRL is against 0 at `confidence`. A series that cannot carry the statistics (too
-    short, constant) gives None and the reason instead of raising.
+    period, needed with more than one of them: without it nothing would be deflated. MinTRL is against 0
+    at `confidence`. A series that cannot carry the statistics (too short, constant) gives None and the
+    reason instead of raising.
 
+    Raises [InferenceError][] for `trials` that are no count, or are several without their variance.
+
+    >>> found = infer([0.01, -0.01, 0.02, 0.0, 0.01], trials=24, trial_variance=0.02)
+    >>> round(found.probabilistic, 3), round(found.deflated, 3)
+    (0.831, 0.673)
     >>> infer([0.0, 0.0, 0.0]).undefined
     'returns must vary (all 3 equal 0); a series without risk has no Sharpe'
     """
+    if trial_variance is None:
+        if trials > 1:
+            raise InferenceError(
+                f"trial_variance must be given with {trials} trials (was None); the variance (n - 1) of "
+                "their Sharpe ratios per period"
+            )
+        trial_variance = 0.0
     expected = expected_maximum_sharpe(trials, trial_variance)
     x = np.asarray(returns, dtype=np.float64)
     try:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from phoenix_runner.errors import RunnerError
+from phoenix_runner.time_columns import times_ns
 
 DAYS_PER_YEAR = 365
 DAY_NS = 86_400 * 10**9
@@ -115,12 +116,14 @@ def monthly_returns(daily: DailyReturns) -> dict[str, float]:
 def annual_sharpe(returns: ArrayLike, *, periods_per_year: int = DAYS_PER_YEAR) -> float | None:
     """Mean / standard deviation (n - 1) times sqrt(periods_per_year); None when undefined.
 
-    Undefined for fewer than two returns or returns without variation.
+    Undefined for fewer than two returns or returns without variation. `periods_per_year` is 365 for the
+    daily returns of a market that never closes. Raises [MetricsError][] for what is no series of finite
+    numbers.
 
     >>> round(annual_sharpe([0.01, -0.01, 0.02, 0.0]), 3)
     7.399
     """
-    x = np.asarray(returns, dtype=np.float64)
+    x = _returns(returns)
     if x.size < 2 or x.std(ddof=1) <= 1e-12 * np.abs(x).max():
         return None
     return float(x.mean() / x.std(ddof=1) * math.sqrt(periods_per_year))
@@ -128,7 +131,7 @@ def annual_sharpe(returns: ArrayLike, *, periods_per_year: int = DAYS_PER_YEAR) 
 
 def annual_volatility(returns: ArrayLike, *, periods_per_year: int = DAYS_PER_YEAR) -> float | None:
     """Standard deviation (n - 1) of the returns times sqrt(periods_per_year); None under two."""
-    x = np.asarray(returns, dtype=np.float64)
+    x = _returns(returns)
     return float(x.std(ddof=1) * math.sqrt(periods_per_year)) if x.size > 1 else None
 
 
@@ -180,11 +183,14 @@ def exposure(equity: ArrayLike, net_notional: ArrayLike, gross_notional: ArrayLi
     >>> exposure([100.0, 100.0], [-50.0, 0.0], [50.0, 0.0])
     Exposure(time_in_market=0.5, mean_leverage=0.25, max_leverage=0.5, mean_net_leverage=-0.25)
     """
-    base = np.asarray(equity, dtype=np.float64)
+    base, net, gross = (np.asarray(x, np.float64) for x in (equity, net_notional, gross_notional))
+    if not base.shape == net.shape == gross.shape:
+        raise MetricsError(
+            "equity, net_notional and gross_notional must be series of one length (was "
+            f"{base.shape}, {net.shape}, {gross.shape})"
+        )
     left = base > 0
-    base = base[left]
-    net = np.asarray(net_notional, dtype=np.float64)[left]
-    gross = np.asarray(gross_notional, dtype=np.float64)[left]
+    base, net, gross = base[left], net[left], gross[left]
     if base.size == 0:
         return Exposure(0.0, 0.0, 0.0, 0.0)
     return Exposure(
@@ -206,8 +212,17 @@ def turnover_per_day(traded_notional: float, mean_equity: float, days: float) ->
     return traded_notional / mean_equity / days
 
 
+def _returns(returns: ArrayLike) -> NDArray[np.float64]:
+    x = np.asarray(returns, dtype=np.float64)
+    if x.ndim != 1:
+        raise MetricsError(f"returns must be one series (had shape {x.shape}); pass a column")
+    if not np.isfinite(x).all():
+        raise MetricsError("returns must be finite; leave absent days out instead of NaN")
+    return x
+
+
 def _curve(ts_ns: ArrayLike, equity: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    times = np.asarray(ts_ns, dtype=np.int64)
+    times = times_ns("ts_ns", ts_ns)
     values = np.asarray(equity, dtype=np.float64)
     if times.shape != values.shape or times.ndim != 1:
         raise MetricsError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -59,6 +60,15 @@ class Suite:
         return values
 
 
+def require_suite(suite: object) -> None:
+    """Raise SuiteError for what is no [Suite][], as the path of its file."""
+    if not isinstance(suite, Suite):
+        raise SuiteError(
+            f"suite must be a Suite (was {type(suite).__name__}); load_suite(path) reads one from its "
+            "file, suite_from(values, source=...) makes one of a dict"
+        )
+
+
 def load_suite(
     path: Path | str, overrides: Iterable[str] = (), *, kind: str | None = None
 ) -> Suite:
@@ -68,6 +78,16 @@ def load_suite(
 
     Raises ConfigError (or another error with exit code 2) that names file, line and key.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise SuiteError(
+            f"suite must be named by the path of its file (was {type(path).__name__}); of a dict make "
+            "with suite_from(values, source=...)"
+        )
+    if isinstance(overrides, str | Mapping):
+        raise SuiteError(
+            f"overrides must be a list of key.path=value (was {overrides!r}); as "
+            '["output.dir=runs", "strategy.config.fast_bars=5"]'
+        )
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -91,7 +111,24 @@ def load_suite(
 
 
 def suite_from(data: Mapping[str, Any], *, source: str) -> Suite:
-    """A suite from plain values, as workers receive it."""
+    """A suite from plain values, by the keys of a suite file; `source` names them in errors.
+
+    Times and paths are text. Raises ConfigError as [load_suite][] does.
+
+    >>> suite = suite_from(
+    ...     {
+    ...         "catalog": {"path": "data/catalog/binance"},
+    ...         "universe": {"instrument_ids": ["BTCUSDT-PERP.BINANCE"]},
+    ...         "time": {"start_utc": "2024-01-01", "end_utc": "2024-01-02"},
+    ...         "execution": {"bar_execution": {"spread_bps": 2.0}},
+    ...         "strategy": {"name": "ema_cross", "config": {"fast_bars": 5, "slow_bars": 20}},
+    ...         "funding": "off",
+    ...     },
+    ...     source="notebook",
+    ... )
+    >>> suite.settings.fast_bars, suite.config.time.end_ns - suite.config.time.start_ns
+    (5, 86400000000000)
+    """
     typed = _typed(_strategy_of(data, source))
     return _checked(decode_config(data, typed, source=source), source)
 

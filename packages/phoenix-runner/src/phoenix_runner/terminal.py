@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
+from phoenix_schemas.yaml_config import decode_config
 from rich import box
 from rich.console import Console
 from rich.table import Column, Table
@@ -169,7 +169,7 @@ def _variants(s: dict[str, Any]) -> list[str]:
 
 def _left_out(s: dict[str, Any], tried: int) -> list[str]:
     """Combinations that were not tried, the first of them by name; the page has them all."""
-    found = msgspec.convert(s.get("left_out", []), list[LeftOut])
+    found = decode_config(s.get("left_out", []), list[LeftOut], source="left_out")
     if not found:
         return []
     names = [o.label for o in found[:NAMED]]

@@ -8,8 +8,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
+from phoenix_schemas.yaml_config import decode_config
 
 from phoenix_runner.bundle import read_json
 from phoenix_runner.left_out import LeftOut, left_out_sentence
@@ -89,7 +89,7 @@ def _sentences(summary: Mapping[str, Any]) -> list[str]:
         else f" The best of {found['trials']:,} worthless sets would show less than its Sharpe ratio "
         f"in {probability(deflated)} of samples this long (DSR)."
     )
-    left_out = msgspec.convert(summary.get("left_out", []), list[LeftOut])
+    left_out = decode_config(summary.get("left_out", []), list[LeftOut], source="left_out")
     return [
         (
             f"The best set is {summary['best']}, with "
@@ -128,7 +128,7 @@ def _sweep_sections(summary: Mapping[str, Any]) -> Sequence[Section]:
             for row in rows
         ],
     )  # fmt: skip
-    left_out = msgspec.convert(summary.get("left_out", []), list[LeftOut])
+    left_out = decode_config(summary.get("left_out", []), list[LeftOut], source="left_out")
     blocks = [table, left_out_table(left_out)] if left_out else [table]
     sections = [Section("Sets", "", blocks)]
     if len(summary["searched"]) == 2:

@@ -269,6 +269,13 @@ drop the observation or fix its source
     return array
 
 
+_INTEGERS = {
+    "ts_ns": 'pass nanoseconds, of pandas column.dt.as_unit("ns").astype("int64")',
+    "side": "pass 1 for a buy and -1 for a sale",
+}
+"""What to pass where the unit is not that of an amount."""
+
+
 def raw_column(name: str, values: Any, length: int | None = None) -> NDArray[np.int64]:
     """A batch input in integer raw units or nanoseconds, as int64; floats are refused.
 
@@ -281,10 +288,8 @@ pass raw units, e.g. lots of 10^-size_precision
     if array.size == 0:
         array = array.astype(np.int64)
     if array.dtype.kind not in "iu":
-        raise InputError(
-            f"{name} must hold integers (was {array.dtype}); "
-            "pass raw units, e.g. lots of 10^-size_precision"
-        )
+        meant = _INTEGERS.get(name, "pass raw units, e.g. lots of 10^-size_precision")
+        raise InputError(f"{name} must hold integers (was {array.dtype}); {meant}")
     if array.dtype.kind == "u" and array.max() > TIME_MAX:
         raise InputError(f"{name} must fit in int64 (was {array.max()}); pass smaller units")
     array = array.astype(np.int64, copy=False)

@@ -71,9 +71,9 @@ class Versioned:
             ("version", self.VERSION),
             ("parameters", self.parameters),
         ):
-            if snapshot[key] != mine:
+            if snapshot.get(key) != mine:
                 raise VersionError(
-                    f"snapshot {key} must be {mine!r} (was {snapshot[key]!r}); "
+                    f"snapshot {key} must be {mine!r} (was {snapshot.get(key)!r}); "
                     "replay the history instead, or install the version that wrote it"
                 )
         for slot, value in snapshot["state"].items():

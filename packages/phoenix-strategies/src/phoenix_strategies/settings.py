@@ -49,7 +49,24 @@ class StrategySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         """These settings with what is fitted on a training range.
 
         Walk-forward calls it for each fold and parameter set with the fold's training range, and
-        uses the result in training and in the test.
+        uses the result in training and in the test. What it raises ends the walk-forward.
+
+        Examples
+        --------
+        >>> class Quiet(StrategySettings, frozen=True, kw_only=True):
+        ...     least_volume: float | None = None
+        ...
+        ...     @property
+        ...     def needs_fit(self) -> bool:
+        ...         return self.least_volume is None
+        ...
+        ...     def fit(self, training: TrainingRange) -> Quiet:
+        ...         return msgspec.structs.replace(self, least_volume=min(training.bar_volumes()))
+        >>> class Minutes:
+        ...     def bar_volumes(self) -> list[float]:
+        ...         return [3.0, 2.0]
+        >>> Quiet().fit(Minutes()).least_volume
+        2.0
         """
         del training
         return self

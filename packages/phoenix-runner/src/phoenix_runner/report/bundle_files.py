@@ -92,8 +92,9 @@ def read_texts(folder: Path) -> tuple[str, str]:
     return _text(folder / "config_resolved.yaml"), _text(folder / "environment.json")
 
 
-def read_bundle(folder: Path) -> RunBundle:
+def read_bundle(folder: Path | str) -> RunBundle:
     """Read one run's folder. Raises [ReportError][] naming the file that is missing or unusable."""
+    folder = Path(folder)
     summary, manifest = _json(folder / "summary.json"), _json(folder / "manifest_ref.json")
     config_text = _text(folder / "config_resolved.yaml")
     try:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import io
 import re
 import textwrap
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -59,6 +60,8 @@ _RC: dict[str, Any] = {
     "axes.formatter.use_mathtext": False,
     "axes.unicode_minus": True,
 }
+_STYLE = threading.Lock()
+"""The style is the process's: two threads in it at once would leave it to whoever draws next."""
 _LONG_DECIMAL = re.compile(r"(\.\d\d)\d+")
 
 
@@ -153,7 +156,7 @@ def _svg(
     narrow: bool,
 ) -> Markup:
     rc = {**_RC, "svg.hashsalt": name, "font.size": 8.5 if narrow else 9}
-    with matplotlib.style.context(["default", rc]):
+    with _STYLE, matplotlib.style.context(["default", rc]):
         figure = Figure(figsize=(width * _PX, height * _PX), layout="constrained")
         figure.patch.set_alpha(0)
         axes = figure.add_subplot()

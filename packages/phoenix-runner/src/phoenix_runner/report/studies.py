@@ -53,7 +53,7 @@ class Surface:
 
 
 def write_study(
-    path: Path,
+    path: Path | str,
     *,
     title: str,
     subtitle: str,
@@ -82,6 +82,7 @@ def write_study(
         caveats=[*caveats, CANNOT_TELL, *([] if gaps is None else missing)],
         details=details,
     )
+    path = Path(path)
     path.write_text(render(page), encoding="utf-8", newline="\n")
     return path
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-import msgspec
+from phoenix_schemas.yaml_config import decode_config
 
 from phoenix_runner.config import FeesSection, duration_text
 from phoenix_runner.inference import ENOUGH_DAYS
@@ -321,7 +321,7 @@ def _fees(section: Mapping[str, Any], instruments: Sequence[Mapping[str, Any]]) 
     >>> _fees({"source": "tier", "tier": "VIP3"}, [])
     "1.2 bps of notional as maker and 3.2 bps as taker, by the venue's VIP3 tier"
     """
-    fees = msgspec.convert(section, FeesSection)
+    fees = decode_config(section, FeesSection, source="fees")
     source = {
         "spec": "the instrument specification",
         "tier": f"the venue's {fees.tier} tier",

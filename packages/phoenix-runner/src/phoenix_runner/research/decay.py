@@ -43,6 +43,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from phoenix_runner.errors import RunnerError
 from phoenix_runner.research.labels import HORIZONS_NS, MINUTE_NS, move_between
+from phoenix_runner.time_columns import times_ns
 
 LEAST_BLOCKS = 20
 """With fewer blocks than this there is no interval: too few draws differ."""
@@ -148,7 +149,7 @@ def decay(
     from `draws` resamples, the same for every call with one `seed`; with fewer than
     [LEAST_BLOCKS][] blocks they are None.
     """
-    times, values = np.asarray(at_ns, dtype=np.int64), np.asarray(signal, dtype=np.float64)
+    times, values = times_ns("at_ns", at_ns), np.asarray(signal, dtype=np.float64)
     if times.shape != values.shape or np.any(np.diff(times) < 0):
         raise DecayError("at_ns and signal must have one length, times not decreasing")
     if draws < 1:

@@ -28,7 +28,7 @@ from phoenix_runner.experiment import describe_experiment
 from phoenix_runner.records import SIGNAL_TRACE
 from phoenix_runner.research.labels import HORIZONS_NS, forward_labels, horizon_name
 from phoenix_runner.research.market import Observed, observed
-from phoenix_runner.suite import Suite
+from phoenix_runner.suite import Suite, require_suite
 
 KEYS = ("ts_ns", "instrument_id")
 
@@ -63,6 +63,7 @@ def make_dataset(
 
     Raises NoDataError if the strategy recorded no values at all.
     """
+    require_suite(suite)
     trace = TraceSection(decisions=True, signals=True)
     traced = Suite(
         config=msgspec.structs.replace(suite.config, trace=trace),

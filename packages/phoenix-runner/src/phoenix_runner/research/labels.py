@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from phoenix_runner.errors import RunnerError
 from phoenix_runner.fills import sample_asof
+from phoenix_runner.time_columns import times_ns
 
 MINUTE_NS = 60 * 10**9
 HORIZONS_NS = (MINUTE_NS, 5 * MINUTE_NS, 15 * MINUTE_NS)
@@ -37,10 +38,10 @@ def move_between(
     A time after the end of the series has no mid, however young the last one is: nothing says that it
     still stood.
     """
-    times = np.asarray(ts_ns, dtype=np.int64)
+    times = times_ns("ts_ns", ts_ns)
     start, end = (
         np.where(
-            np.asarray(at, dtype=np.int64) <= (times[-1] if times.size else -1),
+            times_ns("from_ns and to_ns", at) <= (times[-1] if times.size else -1),
             sample_asof(times, mid, at, max_age_ns=max_age_ns),
             np.nan,
         )
@@ -67,7 +68,7 @@ def forward_labels(
     >>> table.to_pylist()
     [{'ts_ns': 0, 'ret_1m': 0.010000000000000009, 'known_1m_ns': 60000000000}]
     """
-    wanted = np.asarray(at_ns, dtype=np.int64)
+    wanted = times_ns("at_ns", at_ns)
     columns: dict[str, pa.Array] = {"ts_ns": pa.array(wanted)}
     for horizon in horizons_ns:
         if horizon <= 0:
