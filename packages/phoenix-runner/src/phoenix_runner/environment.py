@@ -73,7 +73,8 @@ def require_unedited(strategy: str, spec: StrategySpec, code: dict[str, str]) ->
         module_name = strategy.partition(":")[0]
         raise SuiteError(
             f"strategy {strategy!r} must be the code that this session imported (was edited since); "
-            f"importlib.reload({module_name}) or begin a new session, then load the suite again"
+            f"importlib.reload({module_name}) or begin a new session (of a cluster: restart its "
+            "workers), then load the suite again"
         )
 
 

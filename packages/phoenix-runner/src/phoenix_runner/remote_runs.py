@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,7 +89,7 @@ class RemoteRuns:
             claimed = bytes(stream.read())
         if is_finished(local) and (local / HASH_FILE).read_bytes() == claimed:
             return local
-        staging = self.working / f".{name}.{os.getpid()}.partial"
+        staging = self.working / f".{name}.{os.getpid()}-{threading.get_ident()}.partial"
         shutil.rmtree(staging, ignore_errors=True)
         self._fetch(f"{self.root}/{name}", staging)
         shutil.rmtree(local, ignore_errors=True)
