@@ -33,6 +33,22 @@ def test_a_second_thread_waits_and_the_collector_is_as_before() -> None:
     assert gc.isenabled()
 
 
+def test_a_run_inside_a_run_goes_on() -> None:
+    done: list[bool] = []
+
+    def nested() -> None:
+        with collecting_here():
+            with collecting_here():
+                pass
+            done.append(gc.isenabled())
+
+    thread = threading.Thread(target=nested, daemon=True)  # a failure must not hang the tests
+    thread.start()
+    thread.join(timeout=60)
+    assert done == [False]
+    assert gc.isenabled()
+
+
 class Held:
     """Stands for an engine."""
 

@@ -14,7 +14,8 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_ONE_AT_A_TIME = threading.Lock()
+_ONE_AT_A_TIME = threading.RLock()
+"""A run inside a run, of one thread, is no reason to wait for ever."""
 
 
 @contextmanager
