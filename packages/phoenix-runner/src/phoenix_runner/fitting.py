@@ -75,9 +75,7 @@ def fit(suite: Suite) -> tuple[Suite, dict[str, Any]]:
             f"{', '.join(suite.traded)}); set instrument_id, or give the values"
         )
     fitted = suite.settings.fit(TrainingReplay(suite))
-    if type(fitted) is not type(
-        suite.settings
-    ):  # a strategy of the user's own may forget to return
+    if type(fitted) is not type(suite.settings):  # a fit of the user's own may forget to return
         raise SuiteError(
             f"strategy.config: fit of {suite.spec.name} must return its settings (was "
             f"{type(fitted).__name__}); msgspec.structs.replace(self, name=value) makes them"

@@ -158,9 +158,8 @@ class WalkForwardResult(msgspec.Struct, frozen=True, kw_only=True):
             raise FoldResultError(f"{path} must be a walk-forward record ({error})") from None
 
 
-_DECODER = msgspec.json.Decoder(
-    WalkForwardResult
-)  # made once: msgspec crashes where two threads do
+# Made once: msgspec crashes where two threads do.
+_DECODER = msgspec.json.Decoder(WalkForwardResult)
 
 
 def chained(result: WalkForwardResult, tests: Sequence[RunRecord]) -> ChainedCurve:

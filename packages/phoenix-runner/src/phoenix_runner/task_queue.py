@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
@@ -135,7 +136,7 @@ class _TaskQueue:
         self._executor, self._store = executor, store
         self._progress, self._then = progress, then
         self._first = [_Entry(task, place) for place, task in enumerate(tasks)]
-        self._to_submit = list(self._first)
+        self._to_submit = deque(self._first)
         self._waiting: dict[Future[dict[str, Any]], _Entry] = {}
         # Not `concurrent.futures.wait`: a Ctrl-C that falls into it leaves futures locked for ever.
         self._finished: SimpleQueue[Future[dict[str, Any]]] = SimpleQueue()
@@ -166,7 +167,7 @@ class _TaskQueue:
 
     def _submit(self) -> None:
         while self._to_submit:
-            entry = self._to_submit.pop(0)
+            entry = self._to_submit.popleft()
             if entry.files is not None:
                 continue
             future: Future[dict[str, Any]]
